@@ -1,0 +1,1 @@
+"""What the product is about, as values and rules: no input or output, no clock, no library but pydantic."""

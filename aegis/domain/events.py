@@ -1,0 +1,26 @@
+"""What happened, as a stream of facts: the answer to "what did the agent do".
+
+An event is appended once and never changed. `kind` is dotted, past tense where it is a fact; `data` is JSON.
+Kinds in use: execution.created|started|completed|failed|cancelled, iteration.started|refining|succeeded|failed,
+image.pulling|progress|pulled, container.created|started|exited|removed, volume.created|attached|detached|deleted,
+dispatch.sent|completed, tool.called|completed|denied, model.called|failed, validator.judged,
+file.* (from the gateway's audit), mount.refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`sequence` is assigned by the store: strictly rising per execution, so a reader can go on where it stopped."""
+
+    kind: str
+    at: datetime
+    execution_id: str | None = None
+    iteration: int | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    sequence: int = 0

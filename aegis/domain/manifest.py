@@ -1,0 +1,154 @@
+"""The agent manifest: the one internal model that both YAML dialects are read into.
+
+`aegis.documents` turns YAML into this; nothing else builds it from user input. Units are in the names; what the user
+may leave out has its default here and nowhere else. Frozen: a deployed manifest never changes, a new deployment is a
+new one.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+NANOSECONDS_PER_CPU = 1_000_000_000
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PullPolicy(StrEnum):
+    ALWAYS = "Always"
+    IF_NOT_PRESENT = "IfNotPresent"
+    NEVER = "Never"
+
+
+class Runtime(Model):
+    """What the container is made from: an image, or a language and its version (see runtime-registry.yaml)."""
+
+    image: str | None = None
+    language: str | None = None
+    version: str | None = None
+    image_pull_policy: PullPolicy | None = None  # None: the node's default
+    model_alias: str = "default"
+
+
+class Resources(Model):
+    cpu_quota: Annotated[float, Field(gt=0, le=1024)] = 1.0  # cores
+    memory_bytes: Annotated[int, Field(ge=6 * 1024 * 1024)] = 512 * 1024 * 1024  # Docker's own minimum is 6 MiB
+    pids_limit: Annotated[int, Field(ge=1)] = 512
+    timeout_seconds: Annotated[float, Field(gt=0)] = 300.0  # one iteration
+    execution_timeout_seconds: Annotated[float, Field(gt=0)] | None = None  # all iterations together
+
+
+class NetworkMode(StrEnum):
+    ALLOW = "allow"
+    DENY = "deny"
+    NONE = "none"
+
+
+class NetworkPolicy(Model):
+    mode: NetworkMode = NetworkMode.ALLOW
+    allowlist: tuple[str, ...] = ()
+    denylist: tuple[str, ...] = ()
+
+
+class FilesystemPolicy(Model):
+    """Path patterns as seen in the container (`/workspace/**`); None: no restriction."""
+
+    read: tuple[str, ...] | None = None
+    write: tuple[str, ...] | None = None
+
+
+class Security(Model):
+    network: NetworkPolicy = NetworkPolicy()
+    filesystem: FilesystemPolicy = FilesystemPolicy()
+    container_uid: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1000
+    container_gid: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1000
+
+
+class StorageClass(StrEnum):
+    EPHEMERAL = "ephemeral"
+    PERSISTENT = "persistent"
+
+
+class AccessMode(StrEnum):
+    READ_WRITE = "read-write"
+    READ_ONLY = "read-only"
+
+
+class VolumeSpec(Model):
+    name: str
+    mount_path: str
+    storage_class: StorageClass = StorageClass.EPHEMERAL
+    access_mode: AccessMode = AccessMode.READ_WRITE
+    ttl_hours: Annotated[float, Field(gt=0)] | None = None
+    size_limit_bytes: Annotated[int, Field(gt=0)] | None = None
+    source_volume_id: str | None = None  # attach this existing volume instead of making one
+    mount_profile: Literal["robust", "compat"] | None = None  # None: the node's default
+    identity: Literal["squash", "mapped"] = "squash"
+
+
+class ExitCodeValidator(Model):
+    type: Literal["exit_code"] = "exit_code"
+    expected: int = 0
+    min_score: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+
+class JsonSchemaValidator(Model):
+    """The final response, or a file of the workspace (`target`), is JSON that satisfies `schema`."""
+
+    type: Literal["json_schema"] = "json_schema"
+    json_schema: dict[str, Any]
+    target: str | None = None  # path in the container; None: the final response
+    min_score: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+
+class RegexValidator(Model):
+    type: Literal["regex"] = "regex"
+    pattern: str
+    target: str | None = None
+    must_match: bool = True
+    min_score: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+
+class ScriptValidator(Model):
+    """A command run in a fresh container on the workspace; exit code 0 is score 1, anything else 0."""
+
+    type: Literal["script"] = "script"
+    command: tuple[str, ...]
+    timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
+    min_score: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+
+Validator = Annotated[
+    ExitCodeValidator | JsonSchemaValidator | RegexValidator | ScriptValidator, Field(discriminator="type")
+]
+
+
+class ExecutionMode(StrEnum):
+    ONE_SHOT = "one-shot"
+    ITERATIVE = "iterative"
+
+
+class ExecutionPlan(Model):
+    mode: ExecutionMode = ExecutionMode.ITERATIVE
+    max_iterations: Annotated[int, Field(ge=1, le=20)] = 10
+    validators: tuple[Validator, ...] = ()
+
+
+class AgentManifest(Model):
+    name: str
+    version: str = "1.0.0"
+    description: str = ""
+    labels: dict[str, str] = {}
+    instruction: str = ""  # the agent's standing task; an execution adds its own input
+    runtime: Runtime
+    environment: dict[str, str] = {}
+    resources: Resources = Resources()
+    security: Security = Security()
+    volumes: tuple[VolumeSpec, ...] = ()
+    execution: ExecutionPlan = ExecutionPlan()
+    tools: tuple[str, ...] = ("cmd.run", "fs.*")  # patterns of the tools the model may call

@@ -1,0 +1,364 @@
+"""What the services need from the world, as narrow interfaces; `aegis.adapters` implements them.
+
+Every method that talks to a foreign system has a deadline of its own and raises only `aegis.errors` types. Values in and
+out are the domain's or the frozen ones below: no third-party type crosses a port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from aegis.domain.events import Event
+from aegis.domain.execution import Agent, Execution, ExecutionState
+from aegis.domain.iteration import Iteration
+from aegis.domain.manifest import PullPolicy
+from aegis.domain.volume import Attachment, Volume, VolumeState
+
+# ---- time ----
+
+
+class Clock(Protocol):
+    """The only source of time for services, so that tests own it."""
+
+    def now(self) -> datetime:
+        """Aware, UTC: for what is stored and shown."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds: for deadlines."""
+        ...
+
+
+# ---- containers ----
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    version: str
+    api_version: str
+    rootless: bool
+    userns_remap: bool
+    kernel: str
+    operating_system: str
+
+
+@dataclass(frozen=True, slots=True)
+class NfsMount:
+    """One volume as the container sees it: `target` in the container, served by the gateway at `address`."""
+
+    volume_name: str  # the Docker volume's, unique for each attachment
+    target: str
+    address: str  # as the engine's host reaches the gateway
+    port: int
+    export_path: str  # "/<tenant_id>/<volume_id>"
+    options: str  # the `o=` string, complete
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """Everything a container is made from. `kind` is the label `aegis.container_kind`: agent or validator."""
+
+    name: str
+    image: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    uid: int
+    gid: int
+    cpu_quota: float  # cores
+    memory_bytes: int
+    pids_limit: int
+    network: str | None  # name of a network, None: no network at all
+    mounts: tuple[NfsMount, ...]
+    labels: Mapping[str, str]
+    working_directory: str = "/"
+    kind: Literal["agent", "validator"] = "agent"
+    files: Mapping[str, bytes] = field(default_factory=dict)  # absolute path -> content, put in before the start
+    entrypoint: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerExit:
+    exit_code: int
+    out_of_memory: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedObject:
+    """A container, network or Docker volume that carries `aegis.managed=true`, as the engine reports it now."""
+
+    what: Literal["container", "network", "volume"]
+    id: str
+    name: str
+    labels: Mapping[str, str]
+    running: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PullProgress:
+    image: str
+    status: str
+    bytes_done: int
+    bytes_total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkInfo:
+    name: str
+    subnet: str
+    gateway: str  # the host's address on this bridge: where containers reach the orchestrator
+
+
+class ContainerRuntime(Protocol):
+    """A Docker Engine (or, later, Swarm or Kubernetes). Creating twice is safe where the name is ours; removing what is
+    gone is no error."""
+
+    async def info(self) -> EngineInfo: ...
+
+    async def ensure_image(
+        self, image: str, policy: PullPolicy, on_progress: Callable[[PullProgress], None] | None = None
+    ) -> str:
+        """Make the image present by the policy; returns its id. Concurrent pulls of one image share one pull.
+        ImageNotFound (`Never` and missing, or the registry has none), ImagePullFailed."""
+        ...
+
+    async def ensure_network(self, name: str, *, internal: bool, labels: Mapping[str, str]) -> NetworkInfo: ...
+
+    async def create_volume(self, mount: NfsMount, labels: Mapping[str, str]) -> None:
+        """Create the Docker volume and compare what the engine says it has: an existing name keeps its old options."""
+        ...
+
+    async def create(self, spec: ContainerSpec) -> str:
+        """Create (with its files put in), do not start; returns the container's id."""
+        ...
+
+    async def start(self, container_id: str) -> None:
+        """MountFailed when a volume could not be mounted: an agent never starts on a workspace that is not there."""
+        ...
+
+    async def wait(self, container_id: str) -> ContainerExit: ...
+
+    async def kill(self, container_id: str) -> None: ...
+
+    def logs(self, container_id: str) -> AsyncIterator[tuple[Literal["stdout", "stderr"], bytes]]: ...
+
+    async def remove_container(self, container_id: str) -> None:
+        """Kill if needed and remove; returns when it is gone."""
+        ...
+
+    async def remove_volume(self, name: str) -> None: ...
+
+    async def remove_network(self, name: str) -> None: ...
+
+    async def list_managed(self) -> list[ManagedObject]: ...
+
+    async def close(self) -> None: ...
+
+
+# ---- the gateway ----
+
+
+@dataclass(frozen=True, slots=True)
+class FileRules:
+    """Path patterns relative to the volume's root; None: no restriction. `read_only` answers EROFS."""
+
+    read_only: bool = False
+    read: tuple[str, ...] | None = None
+    write: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    name: str  # undecodable bytes as surrogate escapes
+    kind: Literal["file", "directory", "symlink", "other"]
+    size_bytes: int
+    mode: int
+    modified_at: datetime
+
+
+class Workspace(Protocol):
+    """A volume's files through the very same stack as NFS (audit, squash, policy, quota). Paths are relative to the
+    volume's root, `/`-separated. NotFound, Denied, Refused, Conflict."""
+
+    async def read(self, path: str, *, bytes_max: int) -> bytes: ...
+    async def write(self, path: str, content: bytes) -> None: ...
+    async def list(self, path: str) -> list[FileEntry]: ...
+    async def make_directory(self, path: str) -> None: ...
+    async def delete(self, path: str, *, recursive: bool = False) -> None: ...
+    async def stat(self, path: str) -> FileEntry: ...
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeUsage:
+    bytes_used: int
+    bytes_max: int | None
+    files: int
+
+
+class Gateway(Protocol):
+    """The NFS server and the volumes' storage behind it."""
+
+    @property
+    def port(self) -> int: ...
+
+    async def create_storage(self, volume: Volume) -> None: ...
+
+    async def delete_storage(self, volume: Volume) -> None: ...
+
+    async def attach(self, volume: Volume, attachment: Attachment, rules: FileRules) -> None:
+        """Export the volume for this attachment; until then, and after `detach`, MOUNT answers MNT3ERR_NOENT."""
+        ...
+
+    async def detach(self, volume: Volume, attachment: Attachment) -> None: ...
+
+    def workspace(self, volume: Volume, attachment: Attachment | None = None) -> Workspace:
+        """With an attachment: under its rules, audited as its execution's. Without: the operator's own view."""
+        ...
+
+    async def usage(self, volume: Volume) -> VolumeUsage: ...
+
+    async def probe(self) -> None:
+        """A real MOUNT NULL and NFS GETATTR over TCP against ourselves; WorldError when it does not answer."""
+        ...
+
+
+# ---- language models ----
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    name: str
+    description: str
+    parameters: Mapping[str, Any]  # JSON Schema
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    id: str
+    name: str
+    arguments: Mapping[str, Any]
+    arguments_error: str = ""  # why the model's arguments could not be read; the text goes back to the model
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn. `tool_call_id` with role tool only; `tool_calls` with role assistant only."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReply:
+    content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelContext:
+    """What the `script` provider picks its answers by; real providers ignore it."""
+
+    execution_id: str
+    agent_name: str
+    iteration: int
+
+
+class LanguageModel(Protocol):
+    async def complete(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec], context: ModelContext
+    ) -> ModelReply: ...
+
+    async def close(self) -> None: ...
+
+
+class LanguageModels(Protocol):
+    """The node's aliases."""
+
+    def get(self, alias: str) -> LanguageModel:
+        """NotFound names the aliases there are."""
+        ...
+
+    @property
+    def aliases(self) -> Sequence[str]: ...
+
+
+# ---- state ----
+
+
+class Store(Protocol):
+    """Everything that must survive, written before it takes effect outside. Every method is one transaction.
+
+    `update_*` write the whole record; `expect` is compared with the stored state in the same transaction, so of two
+    writers one gets Conflict. Lists are newest first and bounded by `limit` (at most 1,000)."""
+
+    async def add_agent(self, agent: Agent) -> None: ...
+    async def get_agent(self, tenant_id: str, name_or_id: str) -> Agent: ...
+    async def list_agents(self, tenant_id: str, *, limit: int = 100) -> list[Agent]: ...
+    async def remove_agent(self, tenant_id: str, name: str) -> None: ...
+
+    async def add_execution(self, execution: Execution, events: Sequence[Event] = ()) -> None: ...
+    async def get_execution(self, execution_id: str) -> Execution: ...
+    async def list_executions(
+        self, tenant_id: str | None = None, *, states: Sequence[ExecutionState] = (), limit: int = 100
+    ) -> list[Execution]: ...
+    async def update_execution(
+        self, execution: Execution, *, expect: ExecutionState, events: Sequence[Event] = ()
+    ) -> None: ...
+
+    async def add_iteration(self, iteration: Iteration, events: Sequence[Event] = ()) -> None: ...
+    async def update_iteration(self, iteration: Iteration, events: Sequence[Event] = ()) -> None: ...
+    async def list_iterations(self, execution_id: str) -> list[Iteration]:
+        """In order of their numbers."""
+        ...
+
+    async def add_volume(self, volume: Volume, events: Sequence[Event] = ()) -> None: ...
+    async def get_volume(self, tenant_id: str, volume_id: str) -> Volume: ...
+    async def list_volumes(
+        self, tenant_id: str | None = None, *, states: Sequence[VolumeState] = (), limit: int = 1000
+    ) -> list[Volume]: ...
+    async def update_volume(self, volume: Volume, *, expect: VolumeState, events: Sequence[Event] = ()) -> None: ...
+
+    async def add_attachment(self, attachment: Attachment, events: Sequence[Event] = ()) -> None:
+        """VolumeAlreadyMounted when it is read-write and another live read-write one exists: decided in the database."""
+        ...
+
+    async def end_attachment(self, attachment_id: str, at: datetime, events: Sequence[Event] = ()) -> None: ...
+    async def list_attachments(
+        self, *, execution_id: str | None = None, volume_id: str | None = None, live_only: bool = True
+    ) -> list[Attachment]: ...
+
+    async def append_events(self, events: Sequence[Event]) -> None: ...
+    async def list_events(self, execution_id: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
+        """In order of `sequence`."""
+        ...
+
+    async def save_inner_loop(self, execution_id: str, iteration: int, state: Mapping[str, Any]) -> None:
+        """The inner loop's whole state as JSON (conversation, rounds, the dispatch under way): it survives a restart."""
+        ...
+
+    async def load_inner_loop(self, execution_id: str, iteration: int) -> Mapping[str, Any] | None: ...
+
+    async def ping(self) -> None: ...
+    async def close(self) -> None: ...
+
+
+class EventSink(Protocol):
+    """Where services say what happened: stored, then shown to whoever follows."""
+
+    async def emit(self, *events: Event) -> None: ...
+
+    def follow(self, execution_id: str, *, after: int = 0) -> AsyncIterator[Event]:
+        """Stored events first, then new ones as they come; ends after the execution's final event."""
+        ...
+
+
+HealthCheck = Callable[[], Awaitable[None]]
+"""Returns when the dependency is there, raises AegisError with the reason when it is not."""
