@@ -1,7 +1,7 @@
 """What the services need from the world, as narrow interfaces; `aegis.adapters` implements them.
 
-Every method that talks to a foreign system has a deadline of its own and raises only `aegis.errors` types. Values in and
-out are the domain's or the frozen ones below: no third-party type crosses a port.
+Every method that talks to a foreign system has a deadline of its own and raises only `aegis.errors` types. Values in
+and out are the domain's or the frozen ones below: no third-party type crosses a port.
 """
 
 from __future__ import annotations
@@ -327,7 +327,7 @@ class Store(Protocol):
     async def update_volume(self, volume: Volume, *, expect: VolumeState, events: Sequence[Event] = ()) -> None: ...
 
     async def add_attachment(self, attachment: Attachment, events: Sequence[Event] = ()) -> None:
-        """VolumeAlreadyMounted when it is read-write and another live read-write one exists: decided in the database."""
+        """VolumeAlreadyMounted when this and another live one are read-write: decided in the database."""
         ...
 
     async def end_attachment(self, attachment_id: str, at: datetime, events: Sequence[Event] = ()) -> None: ...
@@ -341,7 +341,7 @@ class Store(Protocol):
         ...
 
     async def save_inner_loop(self, execution_id: str, iteration: int, state: Mapping[str, Any]) -> None:
-        """The inner loop's whole state as JSON (conversation, rounds, the dispatch under way): it survives a restart."""
+        """The inner loop's whole state as JSON (conversation, rounds, dispatch under way): it survives a restart."""
         ...
 
     async def load_inner_loop(self, execution_id: str, iteration: int) -> Mapping[str, Any] | None: ...
