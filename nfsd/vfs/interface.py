@@ -12,6 +12,9 @@ The rules a reader must know before changing anything:
 - All Python state is touched on the event loop's thread only. A method does its work at once and
   returns the result, or, when it has to wait (flush, cold read, big deletion, search of the tree),
   returns a `Later`. Threads of the offload pool run system calls on pinned descriptors, nothing else.
+- Any method that takes a node may raise `Misplaced`: somebody on the host moved the file. The front end
+  awaits `find(error.fileid, error.generation)` and calls again, in one place for all procedures; a front end
+  that does not know it answers ESTALE, which is what the errno says.
 - A method that raises has changed nothing, unless its docstring says otherwise.
 - Attributes have the shape of `os.stat_result`; a backend that can return the kernel's own object does.
 - A backend does no permission checks: it acts for the owner of everything. The identity layer decides,
@@ -20,11 +23,16 @@ The rules a reader must know before changing anything:
 
 from __future__ import annotations
 
+import errno
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -34,35 +42,59 @@ MAY_READ, MAY_WRITE, MAY_EXECUTE = 4, 2, 1
 
 
 class Later(Generic[T]):
-    """A result that is not there yet. Await it once; the work is already under way.
+    """A result that is not there yet. The work is already under way and ends whether or not anybody awaits it.
 
-    The front end tests `type(result) is Later`, so this class is final by contract.
+    Cancelling the task that awaits does not cancel the work, nor what `then` does after it: a reservation is
+    settled also when the connection that asked is gone. Made from a future of the running loop, which nobody else
+    awaits. The front end tests `type(result) is Later`, so this class is final by contract.
     """
 
-    __slots__ = ("_awaitable",)
+    __slots__ = ("_future",)
 
-    def __init__(self, awaitable: Awaitable[T]) -> None:
-        self._awaitable = awaitable
+    def __init__(self, future: Future[T]) -> None:
+        self._future = future
 
     def __await__(self) -> Generator[Any, None, T]:
-        return self._awaitable.__await__()
+        return self.then(lambda value: value)._future.__await__()
 
     def then(self, done: Callable[[T], R], failed: Callable[[BaseException], None] | None = None) -> Later[R]:
         """Map the result when it comes; `failed` sees the exception before it goes on its way (settle, undo)."""
+        mapped: Future[R] = self._future.get_loop().create_future()
 
-        async def chain() -> R:
+        def settle(source: Future[T]) -> None:
             try:
-                value = await self._awaitable
+                try:
+                    value = source.result()
+                except BaseException as error:
+                    if failed is not None:
+                        failed(error)
+                    raise
+                result = done(value)
             except BaseException as error:
-                if failed is not None:
-                    failed(error)
-                raise
-            return done(value)
+                if not mapped.done():
+                    mapped.set_exception(error)
+            else:
+                if not mapped.done():
+                    mapped.set_result(result)
 
-        return Later(chain())
+        self._future.add_done_callback(settle)
+        return Later(mapped)
 
 
 Maybe: TypeAlias = T | Later[T]
+
+
+class Misplaced(OSError):
+    """The names known for a node no longer lead to it: it was moved by the host, or its last known name removed.
+
+    Nothing was changed. Await `FileSystem.find(fileid, generation)`, which searches the tree, and call again;
+    errno is ESTALE for who does not.
+    """
+
+    def __init__(self, fileid: int, generation: int) -> None:
+        super().__init__(errno.ESTALE, os.strerror(errno.ESTALE))
+        self.fileid = fileid
+        self.generation = generation
 
 
 class Attributes(Protocol):
@@ -266,6 +298,7 @@ class FileSystem(ABC):
     ) -> Maybe[Stability]:
         """All of `data` or an error; returns how durable it is now (at least what was asked).
 
+        After an error (ENOSPC, EFBIG) a first part of `data` may have been written, as with write(2).
         The buffer belongs to the caller again as soon as the call returns, also when it returns Later."""
 
     @abstractmethod
@@ -274,7 +307,8 @@ class FileSystem(ABC):
 
         `count` 0 means to the end of the file."""
 
-    # ---- names ----
+    # ---- names: the change is seen by everybody when the call returns; Later (volumes whose durability is "stable")
+    # means that it is not on disk yet, and is done when a flush shared with the others has ended ----
 
     @abstractmethod
     def create(
@@ -284,21 +318,24 @@ class FileSystem(ABC):
         opens what is no regular file)."""
 
     @abstractmethod
-    def mkdir(self, caller: Caller, directory: Node, name: bytes, changes: Changes) -> tuple[Node, Attributes]: ...
+    def mkdir(
+        self, caller: Caller, directory: Node, name: bytes, changes: Changes
+    ) -> Maybe[tuple[Node, Attributes]]: ...
 
     @abstractmethod
     def symlink(
         self, caller: Caller, directory: Node, name: bytes, target: bytes, changes: Changes
-    ) -> tuple[Node, Attributes]: ...
+    ) -> Maybe[tuple[Node, Attributes]]:
+        """The target is kept byte for byte and never followed. `changes.mode` means nothing for a symlink."""
 
     @abstractmethod
     def mknod(
         self, caller: Caller, directory: Node, name: bytes, kind: int, changes: Changes
-    ) -> tuple[Node, Attributes]:
+    ) -> Maybe[tuple[Node, Attributes]]:
         """A FIFO or a socket (`kind`: S_IFIFO, S_IFSOCK). EPERM for devices."""
 
     @abstractmethod
-    def link(self, caller: Caller, node: Node, directory: Node, name: bytes) -> Attributes:
+    def link(self, caller: Caller, node: Node, directory: Node, name: bytes) -> Maybe[Attributes]:
         """A further name; returns the node's attributes. EEXIST, EPERM (a directory), EMLINK."""
 
     @abstractmethod
@@ -306,7 +343,7 @@ class FileSystem(ABC):
         """Remove a name that is no directory (EISDIR). The name is gone when this returns or its Later is done."""
 
     @abstractmethod
-    def rmdir(self, caller: Caller, directory: Node, name: bytes) -> None:
+    def rmdir(self, caller: Caller, directory: Node, name: bytes) -> Maybe[None]:
         """ENOTEMPTY, ENOTDIR."""
 
     @abstractmethod
