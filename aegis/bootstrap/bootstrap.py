@@ -1,0 +1,327 @@
+"""Runs inside an agent's container: fetches the task, asks for the next step, does it, reports, until the final answer.
+
+Standard library only, Python 3.8 or newer, one file: it is copied into images we know nothing about. The model never
+talks to this program; the orchestrator does, over HTTP (`/v1/dispatch-gateway`), and all it ever asks for is a command.
+
+The rule to know: every call may be repeated. The orchestrator keeps the conversation and recognises a `dispatch_id` it
+has already taken, so a lost reply, a restart of the daemon or a cut connection is answered by sending the same again.
+
+Exit code: 0 after a final response, 1 when it gave up or was told to stop.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any, Dict, List, Mapping, NoReturn, Optional, Set, Tuple  # noqa: UP035 - evaluated on Python 3.8
+from urllib.parse import urlencode, urlsplit
+
+Json = Dict[str, Any]  # noqa: UP006 - evaluated on Python 3.8
+
+REPLY_BYTES_MAX = 64 * 1024 * 1024  # a final response carries the whole conversation
+OUTPUT_BYTES_DEFAULT = 512 * 1024
+OUTPUT_BYTES_MAX = 16 * 1024 * 1024  # whatever the dispatch says: this memory is the container's
+READ_BYTES = 64 * 1024
+BACKOFF_FIRST_SECONDS = 0.2
+BACKOFF_MAX_SECONDS = 10.0
+ANSWER_SLACK_SECONDS = 15.0  # on top of the model's own time: the orchestrator's work and the network's
+OUTAGE_SECONDS = 90.0  # a restart of the daemon, with room
+DRAIN_SECONDS = 0.5  # for output still in the pipe when the command has ended
+EXIT_NOT_RUN = -1
+EXIT_CANNOT_EXECUTE = 126  # as a shell would say
+EXIT_NOT_FOUND = 127
+RETRIED_STATUSES = (408, 425, 429)  # besides every 5xx
+
+
+def say(text: str) -> None:
+    """A line for the container's log; flushed, because the container may be killed at any moment."""
+    print(f"[aegis] {text}", flush=True)
+
+
+class GaveUp(Exception):
+    """Nothing this program can do leads on; the text goes to the log."""
+
+
+# ---- talking to the orchestrator ----
+
+
+class Orchestrator:
+    """One base address and one token. http.client is used directly: it knows no proxies and follows no redirects, so
+    the token goes where it was meant to, whatever `HTTP_PROXY` says."""
+
+    def __init__(self, base_url: str, token: str, llm_timeout_seconds: float) -> None:
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise GaveUp(f"AEGIS_ORCHESTRATOR_URL is {base_url!r}, wanted http://HOST:PORT")
+        self._tls = parts.scheme == "https"
+        self._host: str = parts.hostname
+        self._port = parts.port
+        self._prefix = parts.path.rstrip("/") + "/v1/dispatch-gateway"
+        self._token = token
+        self._attempt_seconds = llm_timeout_seconds + ANSWER_SLACK_SECONDS
+        self._call_seconds = 2 * llm_timeout_seconds + OUTAGE_SECONDS
+
+    def task(self, execution_id: str, iteration: int) -> Json:
+        query = urlencode({"execution_id": execution_id, "iteration": iteration})
+        return self._call("GET", f"{self._prefix}/task?{query}", None)
+
+    def post(self, message: Mapping[str, Any]) -> Json:
+        return self._call("POST", self._prefix, json.dumps(message).encode("ascii"))
+
+    def _call(self, method: str, path: str, body: Optional[bytes]) -> Json:  # noqa: UP045
+        """Repeat until answered or the deadline: GaveUp when refused for good, or when time is up."""
+        deadline = time.monotonic() + self._call_seconds
+        backoff = BACKOFF_FIRST_SECONDS
+        while True:
+            wait = 0.0
+            try:
+                status, retry_after, answer = self._attempt(method, path, body)
+                if status == 200:
+                    return parse_object(answer)
+                reason = f"HTTP {status}: {describe(answer)}"
+                if not is_retryable(status, answer):
+                    raise GaveUp(f"{method} {path}: {reason}")
+                wait = retry_after
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                reason = f"{type(error).__name__}: {error}"
+            pause = max(wait, backoff * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, keeps no secret
+            if time.monotonic() + pause >= deadline:
+                raise GaveUp(f"{method} {path}: no usable answer within {self._call_seconds:.0f} s, last: {reason}")
+            say(f"trying again in {pause:.1f} s: {reason}")
+            time.sleep(pause)
+            backoff = min(backoff * 2, BACKOFF_MAX_SECONDS)
+
+    def _attempt(self, method: str, path: str, body: Optional[bytes]) -> Tuple[int, float, bytes]:  # noqa: UP006,UP045
+        kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
+        connection = kind(self._host, self._port, timeout=self._attempt_seconds)
+        try:
+            headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json", "Connection": "close"}
+            if body is not None:
+                headers["Content-Type"] = "application/json"
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            answer = response.read(REPLY_BYTES_MAX + 1)
+            if len(answer) > REPLY_BYTES_MAX:
+                raise GaveUp(f"{method} {path}: the answer is longer than {REPLY_BYTES_MAX} bytes")
+            wanted = response.getheader("Content-Length", "")
+            if wanted.isdigit() and len(answer) < int(wanted):  # read(n) does not notice a cut by itself
+                raise http.client.IncompleteRead(answer, int(wanted) - len(answer))
+            retry_after = response.getheader("Retry-After", "")
+            wait = min(float(retry_after), BACKOFF_MAX_SECONDS) if retry_after.isdigit() else 0.0
+            return response.status, wait, answer
+        finally:
+            connection.close()
+
+
+def parse_object(answer: bytes) -> Json:
+    """ValueError for anything that is not a JSON object."""
+    value = json.loads(answer.decode("utf-8"))
+    if not isinstance(value, dict):
+        raise ValueError(f"a JSON object was wanted, got {type(value).__name__}")
+    return value
+
+
+def describe(answer: bytes) -> str:
+    try:
+        problem = parse_object(answer)
+    except ValueError:
+        return answer[:200].decode("utf-8", "replace")
+    return f"{problem.get('code', '?')}: {problem.get('detail', '')}"
+
+
+def is_retryable(status: int, answer: bytes) -> bool:
+    """5xx and "later" answers, unless the problem document itself says that trying again is of no use."""
+    if status < 500 and status not in RETRIED_STATUSES:
+        return False
+    try:
+        return parse_object(answer).get("retryable") is not False
+    except ValueError:
+        return True
+
+
+# ---- running commands ----
+
+
+class Tail:
+    """Reads a pipe to its end in a thread of its own and keeps the last `bytes_max` bytes, never more in memory.
+
+    A command may leave a process behind that holds the pipe; the thread then goes on reading and forgets what it reads,
+    so that process neither blocks nor dies of SIGPIPE."""
+
+    def __init__(self, descriptor: int, bytes_max: int) -> None:
+        self._descriptor = descriptor
+        self._bytes_max = bytes_max
+        self._buffer = bytearray()
+        self._lock = threading.Lock()
+        self._taken = False
+        self.truncated = False
+        self._thread = threading.Thread(target=self._read, name="aegis-output", daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while True:
+            chunk = os.read(self._descriptor, READ_BYTES)
+            if not chunk:
+                os.close(self._descriptor)
+                return
+            with self._lock:
+                if self._taken:
+                    continue
+                self._buffer += chunk
+                if len(self._buffer) > self._bytes_max:
+                    self.truncated = True
+                    del self._buffer[: len(self._buffer) - self._bytes_max]
+
+    def take(self, drain_seconds: float) -> str:
+        """What there is, waiting at most `drain_seconds` for the end of the pipe. NUL bytes are replaced as well as
+        bytes that are not UTF-8: PostgreSQL stores neither."""
+        self._thread.join(drain_seconds)
+        with self._lock:
+            self._taken = True
+            return bytes(self._buffer).decode("utf-8", "replace").replace("\0", "\ufffd")
+
+
+class Commands:
+    """Runs commands, each in a process group of its own, and can kill all of them."""
+
+    def __init__(self) -> None:
+        self._groups: Set[int] = set()  # noqa: UP006
+
+    def run(self, dispatch: Mapping[str, Any]) -> Json:
+        """Always a result: whatever goes wrong is told to the model as the command's outcome."""
+        action = dispatch.get("action")
+        if action != "exec":
+            return outcome(EXIT_NOT_RUN, stderr=f"unknown_action:{action}")
+        command, arguments = dispatch.get("command"), dispatch.get("args", [])
+        if not isinstance(command, str) or not isinstance(arguments, list):
+            return outcome(EXIT_NOT_RUN, stderr="malformed dispatch: command must be text, args a list")
+        argv = [command, *map(str, arguments)]
+        cwd = str(dispatch.get("cwd") or "/workspace")
+        if not os.path.isdir(cwd):
+            return outcome(EXIT_NOT_RUN, stderr=f"the working directory {cwd} does not exist in this container")
+        started = time.monotonic()
+        try:
+            result = self._execute(argv, cwd, dispatch)
+        except FileNotFoundError:
+            result = outcome(EXIT_NOT_FOUND, stderr=f"{command}: command not found")
+        except (OSError, ValueError) as error:  # not executable, too long, a NUL in an argument
+            result = outcome(EXIT_CANNOT_EXECUTE, stderr=f"{command}: cannot be run: {error}")
+        result["duration_ms"] = int((time.monotonic() - started) * 1000)
+        return result
+
+    def _execute(self, argv: List[str], cwd: str, dispatch: Mapping[str, Any]) -> Json:  # noqa: UP006
+        timeout = float(dispatch.get("timeout_secs") or 60)
+        bytes_max = min(int(dispatch.get("max_output_bytes") or OUTPUT_BYTES_DEFAULT), OUTPUT_BYTES_MAX)
+        process = subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env=environment_for(dispatch.get("env_additions") or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+        )
+        self._groups.add(process.pid)
+        assert process.stdout is not None and process.stderr is not None
+        # The descriptors are the threads' from here on: Popen closing them under a reader would be a race.
+        out, err = (Tail(os.dup(pipe.fileno()), bytes_max) for pipe in (process.stdout, process.stderr))
+        process.stdout.close()
+        process.stderr.close()
+        note = ""
+        try:
+            code = process.wait(timeout)
+            code = 128 - code if code < 0 else code  # killed by a signal, said as shells do: -1 means we did it
+        except subprocess.TimeoutExpired:
+            self._kill(process.pid)
+            process.wait()
+            code, note = EXIT_NOT_RUN, f"timed out after {timeout:g} s and was killed"
+        stdout, stderr = out.take(DRAIN_SECONDS), err.take(DRAIN_SECONDS)
+        if note:
+            stderr = f"{stderr.rstrip()}\n{note}".lstrip()
+        return outcome(code, stdout, stderr, out.truncated or err.truncated)
+
+    def _kill(self, group: int) -> None:
+        try:
+            os.killpg(group, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass  # all gone already; or what is left changed its user, and is not ours to kill
+
+    def kill_all(self) -> None:
+        for group in self._groups:
+            self._kill(group)
+
+
+def environment_for(additions: Mapping[str, Any]) -> Dict[str, str]:  # noqa: UP006
+    """The container's own without the dispatch token: a command has no business with it, and often prints its own."""
+    environment = {key: value for key, value in os.environ.items() if key != "AEGIS_DISPATCH_TOKEN"}
+    environment.update({str(key): str(value) for key, value in additions.items()})
+    return environment
+
+
+def outcome(exit_code: int, stdout: str = "", stderr: str = "", truncated: bool = False) -> Json:
+    return {"exit_code": exit_code, "stdout": stdout, "stderr": stderr, "duration_ms": 0, "truncated": truncated}
+
+
+# ---- the loop ----
+
+
+def run_iteration(orchestrator: Orchestrator, commands: Commands, execution_id: str, iteration: int) -> None:
+    """From the task to the final response; GaveUp otherwise."""
+    task = orchestrator.task(execution_id, iteration)
+    say(f"iteration {iteration} of execution {execution_id}: asking the model")
+    reply = orchestrator.post(
+        {
+            "type": "generate",
+            "agent_id": task.get("agent_id") or os.environ.get("AEGIS_AGENT_ID", ""),
+            "execution_id": execution_id,
+            "iteration_number": iteration,
+            "prompt": task.get("prompt", ""),
+            "model_alias": task.get("model_alias") or os.environ.get("AEGIS_MODEL_ALIAS", "default"),
+            "messages": task.get("messages", []),
+        }
+    )
+    while reply.get("type") == "dispatch":
+        say(f"running {reply.get('command')} {reply.get('args', [])!r:.200}")
+        result = commands.run(reply)
+        say(f"exit code {result['exit_code']} after {result['duration_ms']} ms")
+        identity = {"type": "dispatch_result", "execution_id": execution_id, "dispatch_id": reply.get("dispatch_id")}
+        reply = orchestrator.post({**identity, **result})
+    if reply.get("type") != "final":
+        raise GaveUp(f"the orchestrator answered type {reply.get('type')!r}, wanted dispatch or final")
+    say(f"final response after {reply.get('tool_calls_executed', 0)} tool calls")
+
+
+def main() -> int:
+    commands = Commands()
+
+    def stop(signum: int, _frame: object) -> NoReturn:
+        say(f"stopped by {signal.Signals(signum).name}")
+        commands.kill_all()
+        sys.exit(1)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        timeout = float(os.environ.get("AEGIS_LLM_TIMEOUT_SECONDS", "300"))
+        iteration = int(os.environ.get("AEGIS_ITERATION", "1"))
+        orchestrator = Orchestrator(os.environ["AEGIS_ORCHESTRATOR_URL"], os.environ["AEGIS_DISPATCH_TOKEN"], timeout)
+        run_iteration(orchestrator, commands, os.environ["AEGIS_EXECUTION_ID"], iteration)
+    except KeyError as missing:
+        say(f"gave up: the environment variable {missing.args[0]} is not set")
+        return 1
+    except (GaveUp, ValueError) as error:
+        say(f"gave up: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
