@@ -30,9 +30,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "nfsd.nfs3": NFSD_WIRE,
     "nfsd.mount3.types": NFSD_WIRE,
     "nfsd.mount3": (*NFSD_WIRE, "nfsd.rpc", "nfsd.nfs3", "nfsd.handles", "nfsd.exports", "nfsd.vfs"),
+    "nfsd.probe": (*NFSD_WIRE, "nfsd.rpc", "nfsd.nfs3", "nfsd.mount3.types"),
     "nfsd.vfs": ("nfsd.limits",),
-    "nfsd.handles": ("nfsd.errors", "nfsd.limits", "nfsd.vfs"),
-    "nfsd.exports": ("nfsd.errors", "nfsd.limits", "nfsd.handles", "nfsd.vfs"),
+    "nfsd.handles": ("nfsd.errors", "nfsd.limits", "nfsd.nfs3.const", "nfsd.vfs"),
+    "nfsd.exports": ("nfsd.errors", "nfsd.limits", "nfsd.nfs3.const", "nfsd.handles", "nfsd.vfs"),
     "nfsd.procedures": (*NFSD_WIRE, "nfsd.rpc", "nfsd.nfs3", "nfsd.handles", "nfsd.exports", "nfsd.vfs"),
     "nfsd.server": (
         *NFSD_WIRE,
