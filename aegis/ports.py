@@ -126,7 +126,12 @@ class ContainerRuntime(Protocol):
         ImageNotFound (`Never` and missing, or the registry has none), ImagePullFailed."""
         ...
 
-    async def ensure_network(self, name: str, *, internal: bool, labels: Mapping[str, str]) -> NetworkInfo: ...
+    async def ensure_network(
+        self, name: str, *, internal: bool, labels: Mapping[str, str], subnets: Sequence[str] = ()
+    ) -> NetworkInfo:
+        """Safe to repeat and to race. `subnets`: candidates, the first free one is taken; none: the engine's choice.
+        Conflict when a network of this name exists that is not the one asked for."""
+        ...
 
     async def create_volume(self, mount: NfsMount, labels: Mapping[str, str]) -> None:
         """Create the Docker volume and compare what the engine says it has: an existing name keeps its old options."""
