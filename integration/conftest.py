@@ -1,0 +1,60 @@
+"""Fixtures of the tests that run against a real kernel NFS client and a real Docker Engine. See docs/lab.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from integration.lab import KernelClient, Lab, Network, NfsServer
+from integration.lab.servers import start_ganesha, start_nfsd
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.lab)
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """This session's lab."""
+    with Lab.open() as opened:
+        yield opened
+
+
+@pytest.fixture
+def network(lab: Lab) -> Iterator[Network]:
+    """A network of the test's own."""
+    with lab.network() as opened:
+        yield opened
+
+
+@pytest.fixture
+def kernel_client(lab: Lab, network: Network) -> Iterator[KernelClient]:
+    """A kernel NFS client on the test's network."""
+    with lab.kernel_client(network) as client:
+        yield client
+
+
+@pytest.fixture
+def export(lab: Lab, request: pytest.FixtureRequest) -> Path:
+    """An empty directory that belongs to the user whom the servers run as."""
+    return lab.export_directory(f"{request.node.name}-{id(request.node)}")
+
+
+@pytest.fixture
+def nfsd_server(lab: Lab, network: Network) -> Callable[..., NfsServer]:
+    """Start `python -m nfsd` as an ordinary user: `nfsd_server({"/t/v": directory}, arguments=["--uid", "1000"])`."""
+
+    def start(exports: dict[str, Path], arguments: tuple[str, ...] = ()) -> NfsServer:
+        return start_nfsd(network, lab.python, exports, arguments=arguments)
+
+    return start
+
+
+@pytest.fixture
+def ganesha(lab: Lab, network: Network, export: Path) -> NfsServer:
+    """nfs-ganesha with `export` as /t/v, for tests of the lab itself and for comparison."""
+    export.chmod(0o777)
+    return start_ganesha(lab.state, network, {"/t/v": export})
