@@ -136,6 +136,7 @@ class ExecutionMode(StrEnum):
 class ExecutionPlan(Model):
     mode: ExecutionMode = ExecutionMode.ITERATIVE
     max_iterations: Annotated[int, Field(ge=1, le=20)] = 10
+    llm_timeout_seconds: Annotated[float, Field(gt=0)] = 300.0  # how long bootstrap waits for one answer
     validators: tuple[Validator, ...] = ()
 
 
@@ -144,7 +145,9 @@ class AgentManifest(Model):
     version: str = "1.0.0"
     description: str = ""
     labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
     instruction: str = ""  # the agent's standing task; an execution adds its own input
+    prompt_template: str | None = None  # see aegis.domain.prompt; None: its default
     runtime: Runtime
     environment: dict[str, str] = {}
     resources: Resources = Resources()
