@@ -57,8 +57,11 @@ class Later(Generic[T]):
     def __await__(self) -> Generator[Any, None, T]:
         return self.then(lambda value: value)._future.__await__()
 
-    def then(self, done: Callable[[T], R], failed: Callable[[BaseException], None] | None = None) -> Later[R]:
-        """Map the result when it comes; `failed` sees the exception before it goes on its way (settle, undo)."""
+    def then(
+        self, done: Callable[[T], R | Later[R]], failed: Callable[[BaseException], None] | None = None
+    ) -> Later[R]:
+        """Map the result when it comes, to another `Later` if there is more to wait for; `failed` sees the exception
+        before it goes on its way (settle, undo)."""
         mapped: Future[R] = self._future.get_loop().create_future()
 
         def settle(source: Future[T]) -> None:
@@ -71,14 +74,30 @@ class Later(Generic[T]):
                     raise
                 result = done(value)
             except BaseException as error:
-                if not mapped.done():
-                    mapped.set_exception(error)
+                _conclude(mapped, error)
             else:
-                if not mapped.done():
+                if isinstance(result, Later):
+                    result._future.add_done_callback(lambda inner: _follow(mapped, inner))
+                elif not mapped.done():
                     mapped.set_result(result)
 
         self._future.add_done_callback(settle)
         return Later(mapped)
+
+
+def _conclude(future: Future[T], error: BaseException) -> None:
+    if not future.done():  # who awaited was cancelled
+        future.set_exception(error)
+
+
+def _follow(future: Future[T], other: Future[T]) -> None:
+    try:
+        result = other.result()
+    except BaseException as error:
+        _conclude(future, error)
+    else:
+        if not future.done():
+            future.set_result(result)
 
 
 Maybe: TypeAlias = T | Later[T]
