@@ -27,7 +27,7 @@ Json = Dict[str, Any]  # noqa: UP006 - evaluated on Python 3.8
 
 REPLY_BYTES_MAX = 64 * 1024 * 1024  # a final response carries the whole conversation
 OUTPUT_BYTES_DEFAULT = 512 * 1024
-OUTPUT_BYTES_MAX = 16 * 1024 * 1024  # whatever the dispatch says: this memory is the container's
+OUTPUT_BYTES_MAX = 4 * 1024 * 1024  # whatever the dispatch says: this memory is the container's
 READ_BYTES = 64 * 1024
 BACKOFF_FIRST_SECONDS = 0.2
 BACKOFF_MAX_SECONDS = 10.0
@@ -56,7 +56,7 @@ class Orchestrator:
     """One base address and one token. http.client is used directly: it knows no proxies and follows no redirects, so
     the token goes where it was meant to, whatever `HTTP_PROXY` says."""
 
-    def __init__(self, base_url: str, token: str, llm_timeout_seconds: float) -> None:
+    def __init__(self, base_url: str, token: str, execution_id: str, llm_timeout_seconds: float) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise GaveUp(f"AEGIS_ORCHESTRATOR_URL is {base_url!r}, wanted http://HOST:PORT")
@@ -64,7 +64,13 @@ class Orchestrator:
         self._host: str = parts.hostname
         self._port = parts.port
         self._prefix = parts.path.rstrip("/") + "/v1/dispatch-gateway"
-        self._token = token
+        # Naming the execution lets the orchestrator check the token before it reads a body.
+        self._headers = {
+            "Authorization": f"Bearer {token}",
+            "X-Aegis-Execution": execution_id,
+            "Accept": "application/json",
+            "Connection": "close",
+        }
         self._attempt_seconds = llm_timeout_seconds + ANSWER_SLACK_SECONDS
         self._call_seconds = 2 * llm_timeout_seconds + OUTAGE_SECONDS
 
@@ -102,9 +108,7 @@ class Orchestrator:
         kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
         connection = kind(self._host, self._port, timeout=self._attempt_seconds)
         try:
-            headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json", "Connection": "close"}
-            if body is not None:
-                headers["Content-Type"] = "application/json"
+            headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
             connection.request(method, path, body, headers)
             response = connection.getresponse()
             answer = response.read(REPLY_BYTES_MAX + 1)
@@ -312,8 +316,10 @@ def main() -> int:
     try:
         timeout = float(os.environ.get("AEGIS_LLM_TIMEOUT_SECONDS", "300"))
         iteration = int(os.environ.get("AEGIS_ITERATION", "1"))
-        orchestrator = Orchestrator(os.environ["AEGIS_ORCHESTRATOR_URL"], os.environ["AEGIS_DISPATCH_TOKEN"], timeout)
-        run_iteration(orchestrator, commands, os.environ["AEGIS_EXECUTION_ID"], iteration)
+        execution_id = os.environ["AEGIS_EXECUTION_ID"]
+        base_url, token = os.environ["AEGIS_ORCHESTRATOR_URL"], os.environ["AEGIS_DISPATCH_TOKEN"]
+        orchestrator = Orchestrator(base_url, token, execution_id, timeout)
+        run_iteration(orchestrator, commands, execution_id, iteration)
     except KeyError as missing:
         say(f"gave up: the environment variable {missing.args[0]} is not set")
         return 1

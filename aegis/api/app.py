@@ -1,0 +1,91 @@
+"""The two applications the daemon serves, made from the same route table.
+
+- `create_app`: everything. For loopback, and for addresses an operator chooses.
+- `create_dispatch_app`: the dispatch routes and liveness, nothing else. For the bridge address that containers reach:
+  what is not there cannot be called from a container, with or without a token. And where an operator does put the whole
+  API on an address containers reach, it still needs an API token there, which no container has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from aegis.api import agents, dispatch, executions, health, metrics, openapi, problems, stream, volumes
+from aegis.api.auth import ApiTokens
+from aegis.api.context import CONTEXT, Context, Dispatches, ManifestLoader, Supervisor, Volumes
+from aegis.api.routing import Route, register
+from aegis.ids import DEFAULT_TENANT
+from aegis.ports import Clock, EventSink, Gateway, HealthCheck, Store
+
+ROUTES: tuple[Route, ...] = (
+    *health.ROUTES,
+    *agents.ROUTES,
+    *executions.ROUTES,
+    *stream.ROUTES,
+    *volumes.ROUTES,
+    *dispatch.ROUTES,
+    *metrics.ROUTES,
+    *openapi.ROUTES,
+)
+DISPATCH_ROUTES: tuple[Route, ...] = (health.LIVE, *dispatch.ROUTES)
+
+
+def create_app(
+    *,
+    store: Store,
+    events: EventSink,
+    clock: Clock,
+    supervisor: Supervisor,
+    inner_loop: Dispatches,
+    volumes: Volumes,
+    gateway: Gateway,
+    load_manifest: ManifestLoader,
+    health_checks: Mapping[str, HealthCheck],
+    api_tokens: Collection[str],
+    version: str,
+    tenant_id: str = DEFAULT_TENANT,
+    registry: CollectorRegistry | None = None,
+    heartbeat_seconds: float = 15.0,
+) -> web.Application:
+    """The whole API. `api_tokens` must not be empty (ValueError): see `auth.ensure_token_file`."""
+    context = Context(
+        store=store,
+        events=events,
+        clock=clock,
+        supervisor=supervisor,
+        inner_loop=inner_loop,
+        volumes=volumes,
+        gateway=gateway,
+        load_manifest=load_manifest,
+        health_checks=health_checks,
+        version=version,
+        tenant_id=tenant_id,
+        heartbeat_seconds=heartbeat_seconds,
+    )
+    return _application(context, ROUTES, ApiTokens(api_tokens), registry or CollectorRegistry())
+
+
+def create_dispatch_app(whole: web.Application) -> web.Application:
+    """The part of `whole` that containers need, over the same services and counters."""
+    app = web.Application(middlewares=[metrics.count_middleware, problems.problem_middleware])
+    app[CONTEXT] = whole[CONTEXT]
+    app[metrics.REQUESTS], app[metrics.SECONDS] = whole[metrics.REQUESTS], whole[metrics.SECONDS]
+    register(app, DISPATCH_ROUTES, None)
+    return app
+
+
+def _application(
+    context: Context, routes: tuple[Route, ...], tokens: ApiTokens, registry: CollectorRegistry
+) -> web.Application:
+    app = web.Application(middlewares=[metrics.count_middleware, problems.problem_middleware])
+    app[CONTEXT] = context
+    app[health.HEALTH] = health.Health(context.health_checks, tokens)
+    app[volumes.TRANSFERS] = asyncio.Semaphore(volumes.FILES_AT_ONCE)
+    metrics.install(app, registry)
+    openapi.install(app, routes, context.version)
+    register(app, routes, tokens)
+    return app

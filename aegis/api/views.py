@@ -1,0 +1,272 @@
+"""What callers get: the domain's records as JSON, without what is not theirs (an execution's token hash).
+
+Times are ISO 8601 in UTC. Lists come as `{"items": [...]}`, newest first, so that a field can be added beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict
+
+from aegis.domain.events import Event
+from aegis.domain.execution import Agent, Execution, ExecutionState
+from aegis.domain.iteration import Iteration, IterationState
+from aegis.domain.manifest import AgentManifest, StorageClass
+from aegis.domain.volume import Attachment, Volume, VolumeState
+from aegis.ports import FileEntry, VolumeUsage
+
+T = TypeVar("T")
+
+
+class View(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Page(View, Generic[T]):
+    items: list[T]
+
+
+class AgentView(View):
+    id: str
+    name: str
+    version: str
+    description: str
+    created_at: datetime
+    manifest: AgentManifest
+
+    @classmethod
+    def of(cls, agent: Agent) -> AgentView:
+        manifest = agent.manifest
+        return cls(
+            id=agent.id,
+            name=agent.name,
+            version=manifest.version,
+            description=manifest.description,
+            created_at=agent.created_at,
+            manifest=manifest,
+        )
+
+
+class JudgementView(View):
+    validator: str
+    score: float
+    confidence: float
+    passed: bool
+    reason: str
+
+
+class IterationView(View):
+    number: int
+    state: IterationState
+    started_at: datetime
+    ended_at: datetime | None
+    container_id: str | None
+    exit_code: int | None
+    final: str | None
+    tool_calls: int
+    score: float | None
+    judgements: list[JudgementView]
+    error: str | None
+    feedback: str | None
+
+    @classmethod
+    def of(cls, iteration: Iteration) -> IterationView:
+        verdict = iteration.verdict
+        opinions = verdict.judgements if verdict else ()
+        return cls(
+            number=iteration.number,
+            state=iteration.state,
+            started_at=iteration.started_at,
+            ended_at=iteration.ended_at,
+            container_id=iteration.container_id,
+            exit_code=iteration.exit_code,
+            final=iteration.final,
+            tool_calls=iteration.tool_calls,
+            score=verdict.score if verdict else None,
+            judgements=[
+                JudgementView(
+                    validator=o.validator, score=o.score, confidence=o.confidence, passed=o.passed, reason=o.reason
+                )
+                for o in opinions
+            ],
+            error=iteration.error,
+            feedback=iteration.feedback,
+        )
+
+
+class ExecutionView(View):
+    id: str
+    agent_id: str
+    agent_name: str
+    state: ExecutionState
+    input: str
+    max_iterations: int
+    container_uid: int
+    container_gid: int
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    output: str | None
+    error_code: str | None
+    error: str | None
+    labels: dict[str, str]
+    iterations: list[IterationView] | None = None  # only when one execution is shown
+
+    @classmethod
+    def of(cls, execution: Execution, iterations: Sequence[Iteration] | None = None) -> ExecutionView:
+        return cls(
+            id=execution.id,
+            agent_id=execution.agent_id,
+            agent_name=execution.agent_name,
+            state=execution.state,
+            input=execution.input,
+            max_iterations=execution.manifest.execution.max_iterations,
+            container_uid=execution.container_uid,
+            container_gid=execution.container_gid,
+            created_at=execution.created_at,
+            started_at=execution.started_at,
+            ended_at=execution.ended_at,
+            output=execution.output,
+            error_code=execution.error_code,
+            error=execution.error,
+            labels=dict(execution.labels),
+            iterations=None if iterations is None else [IterationView.of(iteration) for iteration in iterations],
+        )
+
+
+class EventView(View):
+    """`sequence` rises strictly within an execution: go on with `after=` the last one seen."""
+
+    sequence: int
+    kind: str
+    at: datetime
+    execution_id: str | None
+    iteration: int | None
+    data: dict[str, Any]
+
+    @classmethod
+    def of(cls, event: Event) -> EventView:
+        return cls(
+            sequence=event.sequence,
+            kind=event.kind,
+            at=event.at,
+            execution_id=event.execution_id,
+            iteration=event.iteration,
+            data=event.data,
+        )
+
+
+class UsageView(View):
+    bytes_used: int
+    bytes_max: int | None
+    files: int
+
+    @classmethod
+    def of(cls, usage: VolumeUsage) -> UsageView:
+        return cls(bytes_used=usage.bytes_used, bytes_max=usage.bytes_max, files=usage.files)
+
+
+class AttachmentView(View):
+    execution_id: str
+    access_mode: str
+    mount_path: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, attachment: Attachment) -> AttachmentView:
+        return cls(
+            execution_id=attachment.execution_id,
+            access_mode=attachment.access_mode,
+            mount_path=attachment.mount_path,
+            created_at=attachment.created_at,
+        )
+
+
+class VolumeView(View):
+    id: str
+    name: str
+    storage_class: StorageClass
+    state: VolumeState
+    export_path: str
+    size_limit_bytes: int | None
+    created_at: datetime
+    expires_at: datetime | None
+    owner_execution_id: str | None
+    error: str | None
+    usage: UsageView | None = None  # these two only when one volume is shown
+    attachments: list[AttachmentView] | None = None
+
+    @classmethod
+    def of(
+        cls, volume: Volume, usage: VolumeUsage | None = None, attachments: Sequence[Attachment] | None = None
+    ) -> VolumeView:
+        return cls(
+            id=volume.id,
+            name=volume.name,
+            storage_class=volume.storage_class,
+            state=volume.state,
+            export_path=volume.export_path,
+            size_limit_bytes=volume.size_limit_bytes,
+            created_at=volume.created_at,
+            expires_at=volume.expires_at,
+            owner_execution_id=volume.owner_execution_id,
+            error=volume.error,
+            usage=None if usage is None else UsageView.of(usage),
+            attachments=None if attachments is None else [AttachmentView.of(a) for a in attachments],
+        )
+
+
+class FileView(View):
+    """`name` is for people; `path_encoded` is exact for any bytes and goes into a URL as it is."""
+
+    name: str
+    path_encoded: str
+    kind: Literal["file", "directory", "symlink", "other"]
+    size_bytes: int
+    mode: str  # octal, as in `0644`
+    modified_at: datetime
+
+    @classmethod
+    def of(cls, entry: FileEntry) -> FileView:
+        raw = entry.name.encode("utf-8", "surrogateescape")
+        return cls(
+            name=raw.decode("utf-8", "replace"),
+            path_encoded=quote(raw),
+            kind=entry.kind,
+            size_bytes=entry.size_bytes,
+            mode=f"{entry.mode & 0o7777:04o}",
+            modified_at=entry.modified_at,
+        )
+
+
+class DependencyView(View):
+    dependency: str
+    ok: bool
+    duration_ms: int
+    code: str = ""
+    detail: str = ""
+    next_step: str = ""
+
+
+class HealthView(View):
+    status: Literal["ok", "degraded"]
+    version: str
+    uptime_seconds: int
+    dependencies: list[DependencyView]
+
+
+class ProblemView(View):
+    """RFC 9457, with a stable `code`."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    next_step: str
+    retryable: bool | None = None
+    problems: list[dict[str, Any]] | None = None
