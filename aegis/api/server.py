@@ -10,6 +10,7 @@ from aegis.errors import WorldError
 
 DRAIN_SECONDS = 5.0  # open event streams would otherwise hold a stop for ever
 KEEPALIVE_SECONDS = 75.0
+LINGER_SECONDS = 1.0  # a refused body is thrown away for so long, that the peer may see the answer before the cut
 
 
 class AddressUnavailable(WorldError):
@@ -26,7 +27,11 @@ class ApiServer:
         self.host = host
         self.port = port
         self._runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=DRAIN_SECONDS, keepalive_timeout=KEEPALIVE_SECONDS
+            app,
+            access_log=None,
+            shutdown_timeout=DRAIN_SECONDS,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            lingering_time=LINGER_SECONDS,
         )
 
     async def start(self) -> None:
