@@ -1,0 +1,1 @@
+"""`python -m nfsd`: the server alone, from the command line."""

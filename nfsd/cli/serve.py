@@ -1,0 +1,170 @@
+"""From options to a running server, and back to nothing: the composition root of `python -m nfsd`."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import resource
+import secrets
+import shlex
+import signal
+import sys
+from hashlib import blake2b
+from pathlib import Path
+
+from nfsd.cli.options import ExportOption, Options
+from nfsd.cli.state import SECRET_BYTES, StateError, default_state_directory, handle_secret
+from nfsd.exports import Export, ExportTable
+from nfsd.handles import derived_export_key
+from nfsd.server.listen import ListenError
+from nfsd.server.server import NfsServer
+from nfsd.vfs.interface import FileSystem
+from nfsd.vfs.local import LocalFileSystem
+from nfsd.vfs.squash import Squash
+
+log = logging.getLogger("nfsd")
+
+
+class ServeError(Exception):
+    """The server cannot run; the message is for the operator."""
+
+
+def run(options: Options) -> int:
+    """Serve until a signal. Returns the exit code; says on standard error why it could not."""
+    logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    try:
+        check_user(options)
+        for export in options.exports:
+            check_directory(export.directory, options.read_only)
+        with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
+            runner.run(serve(options))
+    except (ServeError, StateError, ListenError) as error:
+        print(f"nfsd: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def check_user(options: Options) -> None:
+    if os.geteuid() == 0 and not options.allow_root:
+        raise ServeError(
+            "refusing to run as root: a mistake in it would be root's. Run it as an ordinary user who owns the "
+            "directories, or insist with --allow-root"
+        )
+
+
+def check_directory(directory: Path, read_only: bool) -> None:
+    """ServeError unless we can serve this directory: the kernel is asked, not the mode bits."""
+    if not directory.exists():
+        raise ServeError(f"{directory} does not exist; make it first: mkdir -p {shlex.quote(str(directory))}")
+    if not directory.is_dir():
+        raise ServeError(f"{directory} is not a directory")
+    if not os.access(directory, os.R_OK | os.X_OK, effective_ids=True):
+        raise ServeError(f"{directory} cannot be read by user {os.geteuid()}")
+    if not read_only and not os.access(directory, os.W_OK, effective_ids=True):
+        raise ServeError(
+            f"{directory} cannot be written by user {os.geteuid()}; serve it with --read-only, or change it"
+        )
+
+
+def loop_factory(name: str):  # type: ignore[no-untyped-def]
+    if name == "asyncio":
+        return asyncio.new_event_loop
+    try:
+        import uvloop
+    except ImportError:
+        raise ServeError(
+            "--loop uvloop: uvloop is not installed; pip install uvloop, or leave the option out"
+        ) from None
+    return uvloop.new_event_loop
+
+
+async def serve(options: Options) -> None:
+    """Until SIGTERM or SIGINT; what was received is answered before it returns."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stop.set)
+    raise_descriptor_limit()
+    secret, meta = state(options)
+    exports = ExportTable(secret)
+    server = NfsServer(
+        exports, listen=options.listen, allowed=options.allowed, reserved_ports_only=options.reserved_ports_only
+    )
+    try:
+        for export in options.exports:
+            exports.attach(open_export(export, options, secret, meta))
+        await server.start()
+        spare_the_collector()
+        announce(options, server)
+        await stop.wait()
+    finally:
+        await server.close()
+        for attached in list(exports):
+            exports.detach(attached.path)
+            await attached.fs.close()
+
+
+def state(options: Options) -> tuple[bytes, Path | None]:
+    """The secret, and where the backend may keep what the files cannot hold."""
+    if options.state_directory is not None:
+        return handle_secret(options.state_directory), options.state_directory / "meta"
+    try:
+        directory = default_state_directory()
+        return handle_secret(directory), directory / "meta"
+    except (StateError, RuntimeError) as error:  # RuntimeError: Path.home() of a user without one
+        log.warning("%s; without it, mounts will not survive a restart of this server", error)
+        return secrets.token_bytes(SECRET_BYTES), None
+
+
+def open_export(export: ExportOption, options: Options, secret: bytes, meta: Path | None) -> Export:
+    """fsid and key come from the path and the directory: the same after a restart."""
+    directory = os.fsencode(export.directory.resolve())
+    volume = blake2b(export.path + b"\0" + directory, digest_size=8, person=b"nfsd volume").digest()
+    try:
+        backend = LocalFileSystem(
+            directory, meta=None if meta is None else str(meta / volume.hex()), durability=options.durability
+        )
+    except OSError as error:
+        raise ServeError(f"{export.directory} cannot be served: {error}") from error
+    return Export(
+        path=export.path,
+        key=derived_export_key(secret, export.path),
+        fs=stack(backend, options),
+        fsid=int.from_bytes(volume, "big"),
+        read_only=options.read_only,
+    )
+
+
+def stack(backend: FileSystem, options: Options) -> FileSystem:
+    return Squash(backend, options.uid, options.gid)
+
+
+def raise_descriptor_limit() -> None:
+    """Open files are a cache here; the soft limit is for programs that use select(2)."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def spare_the_collector() -> None:
+    """Nodes and handles live long and form few cycles: looking through them all at each 700th allocation is waste."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
+
+
+def announce(options: Options, server: NfsServer) -> None:
+    """The line that says "ready" on standard output, and for people how to mount it on standard error."""
+    paths = ", ".join(os.fsdecode(export.path) for export in options.exports)
+    where = ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in server.addresses)
+    print(f"nfsd: serving {paths} on {where}", flush=True)
+    host, port = server.addresses[0]
+    if host in ("0.0.0.0", "::"):  # noqa: S104  # compared, not bound
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
+    host = f"[{host}]" if ":" in host else host
+    for export in options.exports:
+        device = shlex.quote(f"{host}:{os.fsdecode(export.path)}")
+        log.info(
+            "mount -t nfs -o nfsvers=3,proto=tcp,port=%d,mountport=%d,mountproto=tcp,nolock %s /mnt", port, port, device
+        )
