@@ -14,6 +14,8 @@ WTMAX_BYTES = MIB
 # One READDIR or READDIRPLUS reply. Linux asks for 32 KiB to 1 MiB.
 DTPREF_BYTES = 64 * KIB
 READDIR_BYTES_MAX = MIB
+# Entries of one READDIRPLUS reply, each a look-up of its own: a few milliseconds of the loop, whatever a client asks for.
+READDIRPLUS_ENTRIES_MAX = 1024
 
 # --- records (RFC 5531 section 11) ------------------------------------------------------------------------------------
 # The largest call is a WRITE: 40 bytes of header, credential and verifier of 400 bytes each, a handle of 68, 20 bytes
@@ -60,6 +62,8 @@ CONNECTIONS_PER_ADDRESS_MAX = 512
 # Calls of one connection that wait for blocking work. The Linux client's slot table starts at 2 and grows to 65,536; at
 # the bound the connection is not read any more, so TCP holds the client back.
 CALLS_IN_FLIGHT_MAX = 128
+# Calls answered for one connection before the others have their turn: at most a millisecond of small ones.
+CALLS_PER_TURN_MAX = 64
 # Bytes of replies a client has not fetched yet; at the bound the connection is not read any more.
 SEND_BUFFER_BYTES_MAX = 4 * MIB
 # Linux closes an idle NFS connection itself after 5 minutes.
@@ -72,3 +76,5 @@ RECORD_SECONDS_MAX = 60
 KNOWN_HANDLES_MAX = 262_144
 # However many exports share them: less would make one directory listing forget itself.
 KNOWN_HANDLES_PER_EXPORT_MIN = 4096
+# Times one call may be restarted because a handle of it had to be searched for; it has two handles at most.
+SEARCHES_PER_CALL_MAX = 4
