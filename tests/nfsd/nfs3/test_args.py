@@ -12,8 +12,9 @@ from nfsd.nfs3 import args
 from nfsd.nfs3 import types as t
 from nfsd.nfs3.const import Createmode3, Proc, StableHow
 from nfsd.nfs3.restypes import SIGNATURES
-from nfsd.xdr import Unpacker
+from nfsd.xdr import Struct, Unpacker
 from tests.nfsd.nfs3.strategies import structs
+from tests.nfsd.nfs3.test_types import ARGUMENTS
 
 DECODERS: dict[Proc, Callable[[Any, int, int], Any]] = {
     proc: getattr(args, f"decode_{proc.name.lower()}") for proc in SIGNATURES
@@ -68,6 +69,15 @@ def test_every_truncation_is_an_xdr_error_whatever_stands_behind_it(
         DECODERS[proc](bytearray(whole[:length] + behind), 0, length)
 
 
+@pytest.mark.parametrize("behind", [bytes(200), b"\xff" * 200])
+@pytest.mark.parametrize(("proc", "value", "words"), ARGUMENTS, ids=lambda value: getattr(value, "name", ""))
+def test_no_decoder_looks_beyond_the_end(proc: Proc, value: Struct, words: str, behind: bytes) -> None:
+    whole = bytes(value)
+    for length in range(len(whole)):
+        with pytest.raises(XdrError):
+            DECODERS[proc](bytearray(whole[:length] + behind), 0, length)
+
+
 @given(procs, some.data())
 def test_a_damaged_call_decodes_as_the_plain_codec_says(proc: Proc, data: some.DataObject) -> None:
     buf = bytearray(bytes(data.draw(structs(SIGNATURES[proc].arguments))))
@@ -100,6 +110,13 @@ def test_write_data_is_a_view_of_the_record() -> None:
 def test_write_with_another_count_than_data_is_refused() -> None:
     call = bytes(t.Write3Args(b"h", 0, 5, StableHow.UNSTABLE, b"data"))
     with pytest.raises(XdrError, match="count 5 equal to the length of data, found 4"):
+        args.decode_write(call, 0, len(call))
+
+
+def test_write_with_a_stable_how_nobody_knows_is_refused() -> None:
+    call = bytearray(bytes(t.Write3Args(b"h", 0, 4, StableHow.FILE_SYNC, b"data")))
+    call[23] = 3
+    with pytest.raises(XdrError, match="stable_how, found 3"):
         args.decode_write(call, 0, len(call))
 
 

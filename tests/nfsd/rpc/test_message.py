@@ -67,6 +67,14 @@ def test_a_call_cut_short_closes_the_connection(length: int) -> None:
         message.decode_call(message.encode_call(1, 2, 3, 4)[:length], 0, length)
 
 
+@pytest.mark.parametrize("behind", [b"", bytes(64), b"\xff" * 64])
+def test_a_call_cut_anywhere_is_refused_whatever_stands_behind_it(behind: bytes) -> None:
+    call = oracle_call(1, 0, 2, 3, 4, 5, flavor=1, credential=b"credit", verifier=b"verif")
+    for length in range(len(call)):
+        with pytest.raises((RecordError, AuthError)):
+            message.decode_call(call[:length] + behind, 0, length)
+
+
 def test_a_reply_is_no_call() -> None:
     reply = message.reply_ok(1) + bytes(40)
     with pytest.raises(RecordError, match="message type 1"):
