@@ -56,7 +56,7 @@ PATTERN_CHARACTERS_MAX = 4096
 
 def not_yet(what: str, *, unless: tuple[Any, ...] = ()) -> Reader:
     """A key whose effect we do not have. `unless`: values that ask for nothing and are therefore fine."""
-    wanted = f"no {what}" if not unless else " or ".join(str(value).lower() for value in unless)
+    wanted = "the key left out" if not unless else " or ".join(str(value).lower() for value in unless)
 
     def read(node: Node) -> Any:
         value = to_python(node)

@@ -65,8 +65,8 @@ def _report(model: type[BaseModel], table: Table, reading: Reading, detail: Erro
     target = _real_target(reading, detail["loc"])
     if detail["type"] in ("union_tag_not_found", "union_tag_invalid"):
         target = (*target, "type")
-    if any(target[: len(failed)] == failed for failed in reading.failed if failed):
-        return  # it has been reported as what it is: unreadable
+    if any(target[: len(failed)] == failed[: len(target)] for failed in reading.failed if failed):
+        return  # it, or something in it, has been reported as what it is: unreadable
     if detail["type"] == "missing" or target not in reading.said:
         path = _say(table, reading, target)
         if any(path[: len(said.path)] == said.path for said in reading.said.values() if len(said.path) > len(path)):
@@ -98,7 +98,7 @@ def _say(table: Table, reading: Reading, target: Path) -> Path:
     documents = spoken.get(Dialect.DOCUMENTS, 0) > spoken.get(Dialect.PAGE, 0)
     avoided = Dialect.PAGE if documents else Dialect.DOCUMENTS
     ways.sort(key=lambda way: way[0].dialect is avoided)
-    return (*reading.prefix, *ways[0][1]) if ways else target
+    return ways[0][1] if ways else target
 
 
 def explain(model: BaseModel, reading: Reading, defaults: Mapping[str, str] | None = None) -> tuple[Row, ...]:

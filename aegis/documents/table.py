@@ -119,7 +119,6 @@ class Reading:
     """Everything one document said, by target, with what was wrong with it."""
 
     source: str
-    prefix: Path = ()  # of the document's paths before the table's: ("spec",) in a `kind:` envelope
     said: dict[Path, Said] = field(default_factory=dict)
     failed: set[Path] = field(default_factory=set)  # said, but unusable: not to be called missing as well
     places: dict[Path, Node] = field(default_factory=dict)  # every node of the document by its path
@@ -127,6 +126,7 @@ class Reading:
     problems: list[Problem] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     dialects: dict[Dialect, int] = field(default_factory=dict)
+    secret_lines: set[int] = field(default_factory=set)
 
     def get(self, target: Path, default: Any = None) -> Any:
         said = self.said.get(target)
@@ -192,15 +192,17 @@ def _as_written(scalar: Scalar) -> tuple[Scalar, bool]:
 
 class Walk:
     """One walk over one document. `resolve` may replace a scalar before it is read (`env:NAME`) and says whether what
-    came is secret; it raises Mistake."""
+    came is secret; it raises Mistake. `guarded`: the line of an unknown key is not shown, since it may be a misspelt
+    one that holds a secret."""
 
-    def __init__(self, table: Table, source: str, *, prefix: Path = (), resolve: Resolve = _as_written) -> None:
+    def __init__(self, table: Table, source: str, *, resolve: Resolve = _as_written, guarded: bool = False) -> None:
         self.table = table
-        self.reading = Reading(source, prefix)
+        self._guarded = guarded
+        self.reading = Reading(source)
         self._resolve = resolve
 
     def read(self, root: Node) -> Reading:
-        self._visit(root, (), self.reading.prefix, ())
+        self._visit(root, (), (), ())
         return self.reading
 
     def read_outside(self, row: Field, text: str, where: str) -> None:
@@ -247,12 +249,13 @@ class Walk:
             return  # `key:` and nothing after it: as if the line were not there
         target = to_target(split(row.target), captures) if row.target else ()
         secret = row.secret
+        if secret:
+            self.reading.secret_lines.add(node.line)
         try:
             if row.key is not None and captures:
                 row.key(str(captures[-1]))
-            if isinstance(node, Scalar):
-                node, came_secret = self._resolve(node)
-                secret = secret or came_secret
+            node, came_secret = self._resolved(node)
+            secret = secret or came_secret
             value = row.reader.read(node)
         except Mistake as mistake:
             self._mistake(mistake, node, path, secret)
@@ -268,6 +271,15 @@ class Walk:
             self.reading.notes.append(Note(show_path(path), node.line, row.about))
         if target:
             self.reading.put(target, Said(value, path, node, where, secret))
+
+    def _resolved(self, node: Node) -> tuple[Node, bool]:
+        if isinstance(node, Scalar):
+            return self._resolve(node)
+        if not isinstance(node, ListNode):
+            return node, False
+        resolved = [self._resolve(item) if isinstance(item, Scalar) else (item, False) for item in node.items]
+        items = [item for item, _ in resolved]
+        return ListNode(node.line, node.column, items), any(secret for _, secret in resolved)
 
     def _mistake(self, mistake: Mistake, node: Node, path: Path, secret: bool) -> None:
         at = mistake.node or node
@@ -293,6 +305,7 @@ class Walk:
             found=f"the unknown key {shorten(key.text)}",
             wanted=near or "a known key",
             hint=hint,
+            secret=self._guarded,
         )
         self.reading.problems.append(problem)
 

@@ -1,0 +1,58 @@
+"""What has to be true of a configuration as a whole, beyond each of its values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aegis.config.table import VARIABLES
+from aegis.documents.problems import Note, Path, nearest
+from aegis.documents.table import Reading
+
+_RESERVED = ("AEGIS_CONFIG_PATH",)
+
+
+def check(reading: Reading, environ: Mapping[str, str]) -> None:
+    _envelope(reading)
+    _models(reading)
+    _credentials(reading)
+    _variables(reading, environ)
+
+
+def _envelope(reading: Reading) -> None:
+    if ("spec",) in reading.places or ("kind",) in reading.places:
+        for key, wanted in (("apiVersion", "100monkeys.ai/v1"), ("kind", "NodeConfig")):
+            if not reading.knows((f"~{key}",)):
+                reading.missing((key,), wanted)
+
+
+def _models(reading: Reading) -> None:
+    for target, said in list(reading.said.items()):
+        if len(target) != 3 or target[0] != "models" or target[2] != "provider":
+            continue
+        alias: Path = target[:2]
+        needed = "script" if said.value == "script" else "model"
+        if not reading.knows((*alias, needed)):
+            reading.missing((*said.path[:-1], needed), f"a {needed}: the provider is {said.value}")
+        idle = reading.said.get((*alias, "model" if needed == "script" else "script"))
+        if idle is not None:
+            reading.problem(idle, f"no {idle.path[-1]}: the provider is {said.value}")
+
+
+def _credentials(reading: Reading) -> None:
+    lines: dict[str, int] = {}
+    for index in reading.indices(("registry_credentials",)):
+        said = reading.said.get(("registry_credentials", index, "registry"))
+        if said and said.value in lines:
+            reading.problem(said, f"another registry than in line {lines[said.value]}")
+        elif said:
+            lines[said.value] = said.node.line
+
+
+def _variables(reading: Reading, environ: Mapping[str, str]) -> None:
+    """A misspelt variable would be a setting that silently is not one; but the environment is not ours alone."""
+    sections = tuple({f"AEGIS_{name.split('_')[1]}_" for name in VARIABLES if name.count("_") > 1})
+    for name in sorted(environ):
+        if name.startswith(sections) and name not in VARIABLES and name not in _RESERVED:
+            near = nearest(name, VARIABLES)
+            hint = f"; did you mean {near}?" if near else ""
+            reading.notes.append(Note(name, 0, f"no option has this environment variable{hint}"))

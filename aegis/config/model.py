@@ -1,0 +1,118 @@
+"""The node's configuration: the one internal model, with every default. `aegis.daemon` alone reads it.
+
+Units are in the names. What holds a secret is a `SecretStr`, so that no log, traceback or `explain` shows it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from aegis.domain.manifest import PullPolicy
+from aegis.domain.mounts import MountProfile
+from aegis.ids import DEFAULT_TENANT
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ListenAddress(Section):
+    """Port 0: any free one, for tests."""
+
+    host: str
+    port: Port
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Node(Section):
+    name: str = "aegis"
+    state_directory: str  # the database, keys, and everything below that names no directory of its own
+    tenant_id: str = DEFAULT_TENANT
+
+
+class Storage(Section):
+    root: str  # the volumes' data
+    nfs_listen: ListenAddress = ListenAddress(host="0.0.0.0", port=2049)  # noqa: S104 - the page's default
+    nfs_allowed_clients: tuple[str, ...] = ()  # networks that may speak to the gateway beside the host itself
+    mount_profile: MountProfile = "robust"
+    mount_options: str | None = None  # in the profile's place; see aegis.domain.mounts
+    default_size_limit_bytes: int | None = None  # of volumes whose manifest names none; None: no limit
+    default_ttl_hours: Annotated[float, Field(gt=0)] | None = None  # of ephemeral volumes whose manifest names none
+
+
+class Runtime(Section):
+    docker_url: str = "unix:///var/run/docker.sock"
+    docker_timeout_seconds: Seconds = 60.0  # for one call that is neither a pull nor a wait
+    nfs_server_host: str = "127.0.0.1"  # the gateway as the engine's host reaches it: it mounts, not the container
+    nfs_port: Port | None = None  # None: where the gateway listens
+    nfs_mountport: Port | None = None  # None: `nfs_port`; our MOUNT service is on the same one
+    image_pull_policy: PullPolicy = PullPolicy.IF_NOT_PRESENT
+    image_pull_timeout_seconds: Seconds = 1800.0
+    orchestrator_url: str | None = None  # as containers reach us; None: the network's gateway and the API's port
+    network_name: str = "aegis"
+    network_subnet: str = "10.97.0.0/20"  # explicit: dockerd's own pools end at about 30 networks
+    registry_path: str | None = None  # runtime-registry.yaml; None: the one that comes with the daemon
+    log_bytes_max: Annotated[int, Field(ge=4096)] = 10 * 1024 * 1024  # of each of a container's two log files
+
+
+class Api(Section):
+    listen: tuple[ListenAddress, ...] = (ListenAddress(host="127.0.0.1", port=8080),)
+    listen_on_bridge: bool = True  # also at the containers' network's gateway, where bootstrap calls
+    tokens: tuple[SecretStr, ...] = ()
+
+
+class Database(Section):
+    url: SecretStr  # as SQLAlchemy takes it, the asynchronous driver named
+    max_connections: Annotated[int, Field(ge=1, le=1000)] = 10
+    connect_timeout_seconds: Seconds = 5.0
+
+
+class ModelAlias(Section):
+    """One alias. `script` answers from a file (docs/models.md); `openai` is everything that speaks its protocol."""
+
+    provider: Literal["openai", "anthropic", "script"]
+    model: str | None = None
+    base_url: str | None = None
+    api_key: SecretStr | None = None
+    script: str | None = None
+    timeout_seconds: Seconds = 300.0
+    max_retries: Annotated[int, Field(ge=0, le=20)] = 3
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+
+
+class RegistryCredential(Section):
+    registry: str  # matched exactly with the image's registry
+    username: str
+    password: SecretStr
+
+
+class Logging(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class Limits(Section):
+    executions_concurrent: Annotated[int, Field(ge=1, le=10_000)] = 50
+    executions_waiting: Annotated[int, Field(ge=0, le=100_000)] = 1000
+    tool_rounds: Annotated[int, Field(ge=1, le=1000)] = 50  # of one iteration
+    shutdown_seconds: Seconds = 30.0  # for running work to end by itself
+
+
+class NodeConfig(Section):
+    node: Node
+    storage: Storage
+    runtime: Runtime = Runtime()
+    api: Api = Api()
+    database: Database
+    models: dict[str, ModelAlias] = {}
+    registry_credentials: tuple[RegistryCredential, ...] = ()
+    logging: Logging = Logging()
+    limits: Limits = Limits()

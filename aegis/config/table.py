@@ -1,0 +1,246 @@
+"""`kind: NodeConfig`: every key and what it means here; the same rows without the envelope are the bare page form.
+
+Every row without `[]` or `*` can also be set by an environment variable: `AEGIS_` and its path in capitals, dots as
+underscores (`storage.nfs_listen_addr`: `AEGIS_STORAGE_NFS_LISTEN_ADDR`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from aegis.config.readers import (
+    ADDRESS,
+    DATABASE_URL,
+    DOCKER_URL,
+    FILE_PATH,
+    HOST_NAME,
+    MOUNT_OPTIONS,
+    NETWORK,
+    REGISTRY,
+    SECRET,
+    SUBNET,
+    URL,
+    check_alias,
+)
+from aegis.documents.agent_table import API_VERSION, not_yet
+from aegis.documents.names import NAME
+from aegis.documents.readers import (
+    ANYTHING,
+    BOOLEAN,
+    DURATION,
+    INTEGER,
+    MEGABYTES,
+    NUMBER,
+    SIZE,
+    TEXT,
+    VOLUME_SIZE,
+    Reader,
+    choice,
+    list_of,
+    matching,
+)
+from aegis.documents.table import Dialect, Field, Table
+from aegis.domain.manifest import PullPolicy
+from aegis.ids import TENANT_PATTERN
+
+PAGE, DOCUMENTS = Dialect.PAGE, Dialect.DOCUMENTS
+_PULL = choice(PullPolicy)
+_LEVEL = choice(["debug", "info", "warning", "error"])
+_LOG_FORMAT = choice(["text", "json"])
+_TENANT = matching(TENANT_PATTERN.pattern, "a tenant (lower-case letters, digits, '_', '-')")
+
+
+def _documents(path: str, target: str, reader: Reader, about: str) -> Field:
+    return Field(path, target, reader, about, DOCUMENTS)
+
+
+def _unused(*paths: str) -> tuple[Field, ...]:
+    """They describe or tune what we do not have: accepted and noted."""
+    about = "it has no effect in this version"
+    return tuple(Field(path, "", ANYTHING, about, DOCUMENTS, noted=True) for path in paths)
+
+
+def _later(*paths: str) -> tuple[Field, ...]:
+    """They would enforce or promise what we do not have: refused."""
+    return tuple(Field(path, "", not_yet(path), "Not available in this version.", DOCUMENTS) for path in paths)
+
+
+_NODE = (
+    Field("node.name", "node.name", TEXT, "What this node is called."),
+    Field("node.state_directory", "node.state_directory", FILE_PATH, "The database, keys, and the volumes."),
+    Field("node.tenant_id", "node.tenant_id", _TENANT, "The tenant of everything that is made here."),
+    *_unused("node.id", "node.type", "node.region", "node.tags", "node.resources"),
+)
+
+_STORAGE = (
+    Field("storage.root", "storage.root", FILE_PATH, "Where the volumes' data is."),
+    Field("storage.nfs_listen_addr", "storage.nfs_listen", ADDRESS, "Where the gateway listens.", PAGE),
+    _documents("storage.nfs_port", "~nfs_port", INTEGER, "The gateway's port, on every address."),
+    Field(
+        "storage.nfs_allowed_clients",
+        "storage.nfs_allowed_clients",
+        list_of(NETWORK),
+        "Who may speak to the gateway beside the host's own addresses.",
+    ),
+    Field(
+        "storage.mount_profile",
+        "storage.mount_profile",
+        choice(["robust", "compat"]),
+        "robust: a restart of the daemon of up to 60 s is no error; compat: the specification page's options.",
+    ),
+    Field("storage.mount_options", "storage.mount_options", MOUNT_OPTIONS, "In the profile's place."),
+    Field(
+        "storage.default_size_limit",
+        "storage.default_size_limit_bytes",
+        VOLUME_SIZE,
+        "Of volumes whose manifest names none.",
+    ),
+    Field(
+        "storage.default_ttl_hours",
+        "storage.default_ttl_hours",
+        NUMBER,
+        "Of ephemeral volumes whose manifest names none.",
+    ),
+    _documents("storage.local_host.mount_point", "storage.root", FILE_PATH, "As `storage.root`."),
+    _documents("storage.local_host.default_ttl_hours", "storage.default_ttl_hours", NUMBER, "As above."),
+    _documents("storage.local_host.default_size_limit_mb", "storage.default_size_limit_bytes", MEGABYTES, "As above."),
+    _documents(
+        "storage.backend",
+        "",
+        not_yet("a storage backend other than local_host", unless=("local_host",)),
+        "Volumes are directories of the host.",
+    ),
+    *_unused("storage.fallback_to_local", "storage.seaweedfs", "storage.opendal"),
+)
+
+_RUNTIME = (
+    Field("runtime.docker_url", "runtime.docker_url", DOCKER_URL, "Docker Engine. Else `DOCKER_HOST`."),
+    _documents("runtime.docker_socket_path", "runtime.docker_url", DOCKER_URL, "As `docker_url`."),
+    Field("runtime.docker_timeout", "runtime.docker_timeout_seconds", DURATION, "For one call to the engine."),
+    Field(
+        "runtime.nfs_server_host",
+        "runtime.nfs_server_host",
+        HOST_NAME,
+        "The gateway as the engine's host reaches it: the host mounts, not the container.",
+    ),
+    Field("runtime.nfs_port", "runtime.nfs_port", INTEGER, "Its port, where that differs from the gateway's own."),
+    Field("runtime.nfs_mountport", "runtime.nfs_mountport", INTEGER, "The MOUNT service's port, if it differs."),
+    Field("runtime.image_pull_policy", "runtime.image_pull_policy", _PULL, "Where the manifest names none."),
+    Field("image_pull_policy", "runtime.image_pull_policy", _PULL, "As `runtime.image_pull_policy`.", PAGE),
+    Field("runtime.image_pull_timeout", "runtime.image_pull_timeout_seconds", DURATION, "For one pull."),
+    Field(
+        "runtime.orchestrator_url",
+        "runtime.orchestrator_url",
+        URL,
+        "The API as containers reach it; else the gateway of their network.",
+    ),
+    Field("runtime.network_name", "runtime.network_name", NAME, "The containers' network."),
+    _documents("runtime.docker_network_mode", "runtime.network_name", NAME, "As `network_name`."),
+    Field("runtime.network_subnet", "runtime.network_subnet", SUBNET, "Its addresses."),
+    Field("runtime.registry_path", "runtime.registry_path", FILE_PATH, "The table of languages and images."),
+    _documents("runtime.runtime_registry_path", "runtime.registry_path", FILE_PATH, "As `registry_path`."),
+    Field("runtime_registry", "runtime.registry_path", FILE_PATH, "As `runtime.registry_path`."),
+    Field("runtime.log_size", "runtime.log_bytes_max", SIZE, "Of each of a container's two log files."),
+    _documents(
+        "runtime.default_isolation",
+        "",
+        not_yet("isolation other than docker", unless=("docker", "inherit")),
+        "Containers are always Docker's.",
+    ),
+    *_unused("runtime.bootstrap_script"),
+)
+
+_API = (
+    Field("api.listen", "api.listen", list_of(ADDRESS), "Where the API listens."),
+    Field("api.listen_on_bridge", "api.listen_on_bridge", BOOLEAN, "Also where the containers' network reaches us."),
+    Field("api.tokens", "api.tokens", list_of(SECRET), "Who may call the API.", secret=True),
+    _documents("network.bind_address", "~bind_address", HOST_NAME, "As `api.listen`, without the port."),
+    _documents("network.port", "~port", INTEGER, "As `api.listen`, the port."),
+    *_unused("network.grpc_port", "network.orchestrator_endpoint", "network.heartbeat_interval_seconds"),
+    *_later("network.tls"),
+)
+
+_DATABASE = (
+    Field("database.url", "database.url", DATABASE_URL, "Else `DATABASE_URL`, else SQLite.", secret=True),
+    Field("database.max_connections", "database.max_connections", INTEGER, "Open at once."),
+    Field("database.connect_timeout_seconds", "database.connect_timeout_seconds", DURATION, "For one connection."),
+)
+
+_MODELS = (
+    Field(
+        "models.*.provider",
+        "models.*.provider",
+        choice(["openai", "anthropic", "script"]),
+        "openai is everything that speaks its protocol.",
+        key=check_alias,
+    ),
+    Field("models.*.model", "models.*.model", TEXT, "The provider's name of the model."),
+    Field("models.*.base_url", "models.*.base_url", URL, "Where it is, unless at the provider's."),
+    Field("models.*.api_key", "models.*.api_key", SECRET, "Else the provider's usual variable.", secret=True),
+    Field("models.*.script", "models.*.script", FILE_PATH, "script: the file with the answers."),
+    Field("models.*.timeout", "models.*.timeout_seconds", DURATION, "For one answer."),
+    Field("models.*.max_retries", "models.*.max_retries", INTEGER, "After failures that may pass."),
+    Field("models.*.max_tokens", "models.*.max_tokens", INTEGER, "Of one answer."),
+    Field("models.*.temperature", "models.*.temperature", NUMBER, "0 to 2."),
+    _documents("llm_providers[].name", "~llm[].name", TEXT, "A provider; its models become `models`."),
+    _documents(
+        "llm_providers[].type",
+        "~llm[].type",
+        choice(["openai", "anthropic", "ollama", "openai-compatible"]),
+        "ollama and openai-compatible are openai with their own address.",
+    ),
+    _documents("llm_providers[].endpoint", "~llm[].endpoint", URL, "As `base_url`."),
+    Field("llm_providers[].api_key", "~llm[].api_key", SECRET, "As `api_key`.", DOCUMENTS, secret=True),
+    _documents("llm_providers[].enabled", "~llm[].enabled", BOOLEAN, "false: as if it were not there."),
+    _documents("llm_providers[].models[].alias", "~llm[].models[].alias", NAME, "The alias."),
+    _documents("llm_providers[].models[].model", "~llm[].models[].model", TEXT, "The provider's name of it."),
+    *(
+        Field(f"llm_providers[].models[].{key}", "", ANYTHING, "It describes; it has no effect.", DOCUMENTS)
+        for key in ("capabilities", "context_window", "cost_per_1k_tokens")
+    ),
+    _documents("llm_selection.default_provider", "~default_provider", TEXT, "Whose alias counts, of several."),
+    _documents("llm_selection.max_retries", "~max_retries", INTEGER, "As `max_retries` of every model."),
+    *_unused("llm_selection.strategy", "llm_selection.fallback_provider", "llm_selection.retry_delay_ms"),
+)
+
+_REST = (
+    Field(
+        "registry_credentials[].registry", "registry_credentials[].registry", REGISTRY, "As images name it (ghcr.io)."
+    ),
+    Field("registry_credentials[].username", "registry_credentials[].username", TEXT, "Its user."),
+    Field("registry_credentials[].password", "registry_credentials[].password", SECRET, "Its password.", secret=True),
+    Field("logging.level", "logging.level", _LEVEL, "What is logged."),
+    Field("logging.format", "logging.format", _LOG_FORMAT, "text for people, json for programs."),
+    _documents("observability.logging.level", "logging.level", _LEVEL, "As `logging.level`."),
+    _documents("observability.logging.format", "logging.format", _LOG_FORMAT, "As `logging.format`."),
+    *_unused("observability.metrics", "observability.tracing"),
+    Field("limits.executions_concurrent", "limits.executions_concurrent", INTEGER, "Running at once."),
+    Field("limits.executions_waiting", "limits.executions_waiting", INTEGER, "Waiting for their turn; then refused."),
+    Field("limits.tool_rounds", "limits.tool_rounds", INTEGER, "Of one iteration."),
+    Field("limits.shutdown_seconds", "limits.shutdown_seconds", DURATION, "For running work when the daemon stops."),
+    *_unused("temporal", "cortex", "builtin_dispatchers", "smcp_gateway", "max_execution_list_limit"),
+    *_later("smcp", "iam", "grpc_auth", "secrets", "security_contexts", "mcp_servers", "cluster"),
+)
+
+ROWS = (*_NODE, *_STORAGE, *_RUNTIME, *_API, *_DATABASE, *_MODELS, *_REST)
+BARE_TABLE = Table(ROWS)
+ENVELOPE_TABLE = Table(
+    (
+        Field("apiVersion", "~apiVersion", choice([API_VERSION]), "Which format this is."),
+        Field("kind", "~kind", choice(["NodeConfig"]), "What is described."),
+        Field("metadata.name", "node.name", TEXT, "What this node is called."),
+        *_unused("metadata.version", "metadata.labels"),
+        *(dataclasses.replace(row, path=f"spec.{row.path}") for row in ROWS),
+    )
+)
+
+
+def variable_of(row: Field) -> str | None:
+    """The environment variable that sets this row, if one can."""
+    if not row.target or "[]" in row.path or "*" in row.path:
+        return None
+    return "AEGIS_" + row.path.replace(".", "_").upper()
+
+
+VARIABLES: Mapping[str, Field] = {name: row for row in ROWS if (name := variable_of(row))}
