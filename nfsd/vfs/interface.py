@@ -358,8 +358,9 @@ class FileSystem(ABC):
         """A further name; returns the node's attributes. EEXIST, EPERM (a directory), EMLINK."""
 
     @abstractmethod
-    def remove(self, caller: Caller, directory: Node, name: bytes) -> Maybe[None]:
-        """Remove a name that is no directory (EISDIR). The name is gone when this returns or its Later is done."""
+    def remove(self, caller: Caller, directory: Node, name: bytes) -> Maybe[Attributes | None]:
+        """Remove a name that is no directory (EISDIR). Returns the file's last attributes when that was its last
+        name, else None: what a quota gives back."""
 
     @abstractmethod
     def rmdir(self, caller: Caller, directory: Node, name: bytes) -> Maybe[None]:
@@ -368,8 +369,9 @@ class FileSystem(ABC):
     @abstractmethod
     def rename(
         self, caller: Caller, from_directory: Node, from_name: bytes, to_directory: Node, to_name: bytes
-    ) -> Maybe[None]:
-        """Atomic, replaces the target as rename(2) does; two links of one file: nothing happens.
+    ) -> Maybe[Attributes | None]:
+        """Atomic, replaces the target as rename(2) does; two links of one file: nothing happens. Returns the last
+        attributes of what was replaced, if it is gone by that.
         ENOTEMPTY, EISDIR, ENOTDIR, EINVAL (into its own child)."""
 
     @abstractmethod

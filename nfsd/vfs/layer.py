@@ -110,7 +110,7 @@ class Layer(FileSystem):
     def link(self, caller: Caller, node: Node, directory: Node, name: bytes) -> Maybe[Attributes]:
         return self.inner.link(caller, node, directory, name)
 
-    def remove(self, caller: Caller, directory: Node, name: bytes) -> Maybe[None]:
+    def remove(self, caller: Caller, directory: Node, name: bytes) -> Maybe[Attributes | None]:
         return self.inner.remove(caller, directory, name)
 
     def rmdir(self, caller: Caller, directory: Node, name: bytes) -> Maybe[None]:
@@ -118,7 +118,7 @@ class Layer(FileSystem):
 
     def rename(
         self, caller: Caller, from_directory: Node, from_name: bytes, to_directory: Node, to_name: bytes
-    ) -> Maybe[None]:
+    ) -> Maybe[Attributes | None]:
         return self.inner.rename(caller, from_directory, from_name, to_directory, to_name)
 
     def readdir(self, caller: Caller, directory: Node) -> Maybe[Listing]:

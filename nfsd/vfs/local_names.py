@@ -207,7 +207,7 @@ class LocalNames(LocalData):
 
     # ---- names that go ----
 
-    def remove(self, caller: Caller, directory: Node, name: bytes) -> Maybe[None]:
+    def remove(self, caller: Caller, directory: Node, name: bytes) -> Maybe[Attributes | None]:
         assert isinstance(directory, LocalNode)
         check(name)
         directory_fd = self.tree.directory(directory)
@@ -225,8 +225,7 @@ class LocalNames(LocalData):
             self._close_later(held)
         if snapshot is not None:
             self._changed(directory, snapshot, name, None)
-        self._unlinked(directory, name, st)
-        return self.named(directory, None)
+        return self.named(directory, self._unlinked(directory, name, st))
 
     def rmdir(self, caller: Caller, directory: Node, name: bytes) -> Maybe[None]:
         assert isinstance(directory, LocalNode)
@@ -240,17 +239,18 @@ class LocalNames(LocalData):
         self._unlinked(directory, name, st)
         return self.named(directory, None)
 
-    def _unlinked(self, directory: LocalNode, name: bytes, st: os.stat_result) -> None:
-        """A name is gone that meant this file."""
+    def _unlinked(self, directory: LocalNode, name: bytes, st: os.stat_result) -> os.stat_result | None:
+        """A name is gone that meant this file; its attributes if the file is gone too."""
         node = self.tree.known(st.st_ino)
-        if node is None:
-            return
         if st.st_nlink > 1 and not stat.S_ISDIR(st.st_mode):
-            self.tree.unplace(node, directory, name)
-            return
-        self.sidecar.forget_node(node)
-        self.listings.drop(node)
-        self.tree.bury(node, self._close_later if st.st_size > DELETE_INLINE_BYTES_MAX else os.close)
+            if node is not None:
+                self.tree.unplace(node, directory, name)
+            return None
+        if node is not None:
+            self.sidecar.forget_node(node)
+            self.listings.drop(node)
+            self.tree.bury(node, self._close_later if st.st_size > DELETE_INLINE_BYTES_MAX else os.close)
+        return st
 
     def _hold(self, directory_fd: int, name: bytes, st: os.stat_result) -> int:
         """A descriptor of a large file about to lose its last name, else -1: it keeps the blocks until the pool
@@ -271,7 +271,7 @@ class LocalNames(LocalData):
 
     def rename(
         self, caller: Caller, from_directory: Node, from_name: bytes, to_directory: Node, to_name: bytes
-    ) -> Maybe[None]:
+    ) -> Maybe[Attributes | None]:
         assert isinstance(from_directory, LocalNode)
         assert isinstance(to_directory, LocalNode)
         check(from_name)
@@ -296,13 +296,12 @@ class LocalNames(LocalData):
                 self._changed(from_directory, left, from_name, None)
             if arrived is not None:
                 self._changed(to_directory, arrived, to_name, moved.st_ino)
-        if replaced is not None:
-            self._unlinked(to_directory, to_name, replaced)
+        gone = None if replaced is None else self._unlinked(to_directory, to_name, replaced)
         node = self.tree.known(moved.st_ino)
         if node is not None:
             self.tree.add_link(node, to_directory, to_name)
             self.tree.unplace(node, from_directory, from_name)
-        return self.named(from_directory, None, to_directory)
+        return self.named(from_directory, gone, to_directory)
 
     @contextmanager
     def _two(self, first: LocalNode, second: LocalNode) -> Iterator[tuple[int, int]]:

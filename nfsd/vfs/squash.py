@@ -138,7 +138,7 @@ class Squash(Layer):
         self._demand_names(directory)
         return self.inner.link(self._caller, node, directory, name)
 
-    def remove(self, caller: Caller, directory: Node, name: bytes) -> Maybe[None]:
+    def remove(self, caller: Caller, directory: Node, name: bytes) -> Maybe[Attributes | None]:
         self._demand_names(directory)
         return self.inner.remove(self._caller, directory, name)
 
@@ -148,7 +148,7 @@ class Squash(Layer):
 
     def rename(
         self, caller: Caller, from_directory: Node, from_name: bytes, to_directory: Node, to_name: bytes
-    ) -> Maybe[None]:
+    ) -> Maybe[Attributes | None]:
         self._demand_names(from_directory)
         self._demand_names(to_directory)
         if from_directory is not to_directory:

@@ -1,0 +1,229 @@
+"""The quota layer: what would make the volume larger than its ledger allows is refused with ENOSPC, before it is done.
+
+Claim, act, settle: the space is claimed first, then the inner file system acts, and what was not used after all
+(an error, a part of a write) is given back. Overwriting costs nothing; deleting gives back with the last name;
+truncating goes both ways. A flush that fails after the deed was done (EIO) leaves a deletion counted until the next
+recount. Sizes are asked of the inner file system each time, never remembered, but for one case: a
+file whose cut-off is still under way in a thread, whose size on disk is either of two.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from typing import TypeVar
+
+from nfsd.vfs.interface import (
+    Attributes,
+    Caller,
+    Changes,
+    CreateHow,
+    FileSystem,
+    FileSystemStatistics,
+    Later,
+    Maybe,
+    Node,
+    Stability,
+)
+from nfsd.vfs.layer import Layer
+from nfsd.vfs.ledger import Ledger
+
+T = TypeVar("T")
+
+
+class _Cut:
+    """A file whose size is changing in a thread: what the ledger holds for it, and how many changes are under way."""
+
+    __slots__ = ("accounted", "pending")
+
+    def __init__(self, accounted: int) -> None:
+        self.accounted = accounted
+        self.pending = 0
+
+
+def size_of(attributes: Attributes) -> int:
+    """What a file costs, in bytes."""
+    kind = stat.S_IFMT(attributes.st_mode)
+    return attributes.st_size if kind in (stat.S_IFREG, stat.S_IFLNK) else 0
+
+
+class Quota(Layer):
+    """Holds the volume to its ledger. Several layers, of several attachments, may share one ledger."""
+
+    def __init__(self, inner: FileSystem, ledger: Ledger) -> None:
+        super().__init__(inner)
+        self._ledger = ledger
+        self._cuts: dict[Node, _Cut] = {}
+        if ledger.files_max is None:
+            self.pass_on("mkdir", "mknod", "rmdir")
+
+    # ---- data ----
+
+    def _size(self, node: Node) -> int:
+        if self._cuts:
+            cut = self._cuts.get(node)
+            if cut is not None:
+                return cut.accounted
+        return self.inner.getattr(node).st_size
+
+    def write(
+        self, caller: Caller, node: Node, offset: int, data: memoryview | bytes, stability: Stability
+    ) -> Maybe[Stability]:
+        if node.kind != stat.S_IFREG:
+            return self.inner.write(caller, node, offset, data, stability)
+        end = offset + len(data)
+        size = self._size(node)
+        if end <= size or not len(data):
+            return self.inner.write(caller, node, offset, data, stability)
+        self._ledger.claim(end - size)
+        try:
+            # Later means that a flush is waited for: the file has its size already, whatever becomes of the flush.
+            result = self.inner.write(caller, node, offset, data, stability)
+        except BaseException:
+            self._ledger.settle(self._grown_to(node, size, end) - end)
+            raise
+        self._account_cut(node, end)
+        return result
+
+    def _grown_to(self, node: Node, size: int, end: int) -> int:
+        """How far a failed write got."""
+        try:
+            return min(max(self.inner.getattr(node).st_size, size), end)
+        except OSError:
+            return size
+
+    def _account_cut(self, node: Node, size: int) -> None:
+        cut = self._cuts.get(node) if self._cuts else None
+        if cut is not None:
+            cut.accounted = size
+
+    def setattr(self, caller: Caller, node: Node, changes: Changes) -> Maybe[Attributes]:
+        if changes.size is None or node.kind != stat.S_IFREG:
+            return self.inner.setattr(caller, node, changes)
+        size = self._size(node)
+        growth = max(0, changes.size - size)
+        self._ledger.claim(growth)
+        try:
+            result = self.inner.setattr(caller, node, changes)
+        except BaseException:
+            self._ledger.settle(-growth)
+            raise
+        if type(result) is Later:
+            return self._cut_off(node, size + growth, result)
+        self._ledger.settle(min(0, changes.size - size))
+        self._account_cut(node, changes.size)
+        return result
+
+    def _cut_off(self, node: Node, accounted: int, result: Later[Attributes]) -> Later[Attributes]:
+        """The size changes in a thread, or has changed and is being flushed: true up when nothing is under way."""
+        cut = self._cuts.setdefault(node, _Cut(accounted))
+        cut.accounted = accounted
+        cut.pending += 1
+
+        def ended() -> None:
+            cut.pending -= 1
+            if cut.pending or self._cuts.get(node) is not cut:
+                return
+            del self._cuts[node]
+            try:
+                size = self.inner.getattr(node).st_size
+            except OSError:
+                return  # moved by the host: stays counted as it was
+            self._ledger.settle(size - cut.accounted)
+
+        def done(attributes: Attributes) -> Attributes:
+            ended()
+            return attributes
+
+        return result.then(done, lambda _error: ended())
+
+    # ---- names ----
+
+    def create(
+        self, caller: Caller, directory: Node, name: bytes, how: CreateHow, changes: Changes, verifier: bytes = b""
+    ) -> Maybe[tuple[Node, Attributes]]:
+        ledger = self._ledger
+        if changes.size is None and ledger.files_max is None:
+            return self.inner.create(caller, directory, name, how, changes, verifier)
+        found = self.inner.peek(directory, name) if directory.kind == stat.S_IFDIR else None
+        if found is not None and how == CreateHow.UNCHECKED and changes.size is not None:
+            return self._recreate(caller, directory, name, changes, found[0])
+        if found is not None or directory.kind != stat.S_IFDIR:
+            return self.inner.create(caller, directory, name, how, changes, verifier)
+        size = changes.size or 0 if how != CreateHow.EXCLUSIVE else 0
+        return self._claimed(size, 1, lambda: self.inner.create(caller, directory, name, how, changes, verifier))
+
+    def _recreate(
+        self, caller: Caller, directory: Node, name: bytes, changes: Changes, node: Node
+    ) -> Maybe[tuple[Node, Attributes]]:
+        """CREATE of a file that exists changes its size: as SETATTR does."""
+        made = self.inner.create(caller, directory, name, CreateHow.UNCHECKED, changes._replace(size=None))
+        if type(made) is Later:
+            return made.then(lambda _made: _with(node, self.setattr(caller, node, Changes(size=changes.size))))
+        return _with(node, self.setattr(caller, node, Changes(size=changes.size)))
+
+    def _claimed(self, size: int, files: int, act: Callable[[], T]) -> T:
+        """Claim, act, and give back when that failed. A `Later` of `act` only waits for a flush: it has happened."""
+        self._ledger.claim(size, files)
+        try:
+            return act()
+        except BaseException:
+            self._ledger.settle(-size, -files)
+            raise
+
+    def mkdir(self, caller: Caller, directory: Node, name: bytes, changes: Changes) -> Maybe[tuple[Node, Attributes]]:
+        return self._claimed(0, 1, lambda: self.inner.mkdir(caller, directory, name, changes))
+
+    def mknod(
+        self, caller: Caller, directory: Node, name: bytes, kind: int, changes: Changes
+    ) -> Maybe[tuple[Node, Attributes]]:
+        return self._claimed(0, 1, lambda: self.inner.mknod(caller, directory, name, kind, changes))
+
+    def symlink(
+        self, caller: Caller, directory: Node, name: bytes, target: bytes, changes: Changes
+    ) -> Maybe[tuple[Node, Attributes]]:
+        return self._claimed(len(target), 1, lambda: self.inner.symlink(caller, directory, name, target, changes))
+
+    def remove(self, caller: Caller, directory: Node, name: bytes) -> Maybe[Attributes | None]:
+        return self._give_back(self.inner.remove(caller, directory, name))
+
+    def rename(
+        self, caller: Caller, from_directory: Node, from_name: bytes, to_directory: Node, to_name: bytes
+    ) -> Maybe[Attributes | None]:
+        return self._give_back(self.inner.rename(caller, from_directory, from_name, to_directory, to_name))
+
+    def rmdir(self, caller: Caller, directory: Node, name: bytes) -> Maybe[None]:
+        result = self.inner.rmdir(caller, directory, name)
+        self._ledger.settle(0, -1)  # Later means that a flush is waited for: the name is gone
+        return result
+
+    def _give_back(self, result: Maybe[Attributes | None]) -> Maybe[Attributes | None]:
+        if type(result) is Later:
+            return result.then(self._gone)
+        return self._gone(result)  # type: ignore[arg-type]  # mypy does not narrow by `type() is`
+
+    def _gone(self, attributes: Attributes | None) -> Attributes | None:
+        if attributes is not None:
+            size = size_of(attributes)
+            for node in [node for node in self._cuts if node.fileid == attributes.st_ino]:
+                size = self._cuts.pop(node).accounted
+            self._ledger.settle(-size, -1)
+        return attributes
+
+    # ---- the whole ----
+
+    def statistics(self) -> FileSystemStatistics:
+        """The ledger's limit and what is left of it, or of the disk if that is less."""
+        host, ledger = self.inner.statistics(), self._ledger
+        left = max(0, min(ledger.bytes_max - ledger.bytes_used, host.bytes_available))
+        total = ledger.bytes_max
+        if ledger.files_max is None:
+            return FileSystemStatistics(total, left, left, host.files_total, host.files_free, host.files_available)
+        files_left = max(0, min(ledger.files_max - ledger.files_used, host.files_available))
+        return FileSystemStatistics(total, left, left, ledger.files_max, files_left, files_left)
+
+
+def _with(node: Node, result: Maybe[Attributes]) -> Maybe[tuple[Node, Attributes]]:
+    if isinstance(result, Later):
+        return result.then(lambda attributes: (node, attributes))
+    return node, result
