@@ -79,10 +79,12 @@ def _counted(buf: Buffer, start: int, length: int, end: int) -> tuple[bytes, int
 def _diropargs(buf: Buffer, offset: int, end: int) -> tuple[bytes, bytes, int]:
     """`diropargs3`, and where the next value begins."""
     layout = _layout(_HANDLE_WORD, buf, offset, end)
-    start = offset + 4
-    handle, length = layout.unpack_from(buf, start)
-    name, following = _counted(buf, start + layout.size, length, end)
-    return handle, name, following
+    handle, length = layout.unpack_from(buf, offset + 4)
+    start = offset + 4 + layout.size
+    following = start + length + (-length & 3)
+    if following > end:
+        raise XdrError(start, f"a name of {length} bytes and its padding, {end - start} are left")
+    return handle, bytes(buf[start : start + length]), following
 
 
 def decode_object(buf: Buffer, offset: int, end: int) -> bytes:
