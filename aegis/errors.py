@@ -57,6 +57,13 @@ class Denied(Refused):
     status = 403
 
 
+class Overloaded(Refused):
+    """A bound of ours is met; the same request may be taken later."""
+
+    code = "overloaded"
+    status = 429
+
+
 class VolumeAlreadyMounted(Conflict):
     code = "volume_already_mounted"
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from aegis.domain.manifest import AgentManifest
+from aegis.domain.transitions import follow
 
 
 class ExecutionState(StrEnum):
@@ -70,3 +72,9 @@ class Execution:
     error: str | None = None
     output: str | None = None  # the final response of the iteration that succeeded
     labels: dict[str, str] = field(default_factory=dict)
+
+    def after(self, event: ExecutionEvent, at: datetime, **changes: Any) -> Execution:
+        """This execution after `event`, its times set. InvalidTransition when it is not in a state for it."""
+        state = follow(TRANSITIONS, self.state, event)
+        changes["ended_at" if state in FINAL_STATES else "started_at"] = at
+        return replace(self, state=state, **changes)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
+from aegis.domain.transitions import follow
 from aegis.domain.validation import Verdict
 
 
@@ -45,3 +47,7 @@ class Iteration:
     verdict: Verdict | None = None
     error: str | None = None
     feedback: str | None = None  # what the next iteration is told
+
+    def after(self, event: IterationEvent, at: datetime, **changes: Any) -> Iteration:
+        """This iteration after `event`, ended. InvalidTransition when it has ended already."""
+        return replace(self, state=follow(ITERATION_TRANSITIONS, self.state, event), ended_at=at, **changes)
