@@ -31,6 +31,10 @@ class Clock(Protocol):
         """Seconds: for deadlines."""
         ...
 
+    async def sleep(self, seconds: float) -> None:
+        """Returns when `monotonic` has advanced so far."""
+        ...
+
 
 # ---- containers ----
 
@@ -332,10 +336,14 @@ class Store(Protocol):
     async def update_volume(self, volume: Volume, *, expect: VolumeState, events: Sequence[Event] = ()) -> None: ...
 
     async def add_attachment(self, attachment: Attachment, events: Sequence[Event] = ()) -> None:
-        """VolumeAlreadyMounted when this and another live one are read-write: decided in the database."""
+        """Moves the volume to Attached in the same transaction. VolumeAlreadyMounted when this and another live one are
+        read-write: decided in the database; Conflict when the volume is in no state to be attached."""
         ...
 
-    async def end_attachment(self, attachment_id: str, at: datetime, events: Sequence[Event] = ()) -> None: ...
+    async def end_attachment(self, attachment_id: str, at: datetime, events: Sequence[Event] = ()) -> None:
+        """Moves the volume to Detached with the last one. Safe to repeat: an ended one stays as it ended."""
+        ...
+
     async def list_attachments(
         self, *, execution_id: str | None = None, volume_id: str | None = None, live_only: bool = True
     ) -> list[Attachment]: ...
@@ -359,6 +367,10 @@ class EventSink(Protocol):
     """Where services say what happened: stored, then shown to whoever follows."""
 
     async def emit(self, *events: Event) -> None: ...
+
+    def wake(self, execution_id: str) -> None:
+        """Followers look again: events were stored together with a record, not through `emit`."""
+        ...
 
     def follow(self, execution_id: str, *, after: int = 0) -> AsyncIterator[Event]:
         """Stored events first, then new ones as they come; ends after the execution's final event."""
