@@ -41,15 +41,16 @@ ERRNO_STATUS: dict[int, Nfsstat3] = {
     errno.ENOMEM: _S.NFS3ERR_JUKEBOX,
     errno.EAGAIN: _S.NFS3ERR_JUKEBOX,
     errno.EINTR: _S.NFS3ERR_JUKEBOX,
-    errno.EBUSY: _S.NFS3ERR_JUKEBOX,
     errno.ETIMEDOUT: _S.NFS3ERR_JUKEBOX,
     # O_NOFOLLOW met a symbolic link where a file was wanted: not a kind of object this operation takes.
     errno.ELOOP: _S.NFS3ERR_INVAL,
     errno.EILSEQ: _S.NFS3ERR_INVAL,
     errno.EOVERFLOW: _S.NFS3ERR_INVAL,
     errno.ETXTBSY: _S.NFS3ERR_ACCES,
-    # The object was there when the handle was resolved and is gone now: its descriptor is no good any more.
-    errno.EBADF: _S.NFS3ERR_STALE,
+    # A mount point of the host's: not JUKEBOX, since a client tries that again for ever. Linux nfsd says ACCES too.
+    errno.EBUSY: _S.NFS3ERR_ACCES,
+    # A descriptor of ours was closed too early: our own mistake, nothing the client could have done.
+    errno.EBADF: _S.NFS3ERR_SERVERFAULT,
 }
 
 _ALWAYS = (_S.NFS3ERR_IO, _S.NFS3ERR_STALE, _S.NFS3ERR_BADHANDLE, _S.NFS3ERR_SERVERFAULT)

@@ -24,6 +24,8 @@ ANSWERING = sorted(ALLOWED)
         (Proc.MKNOD, errno.ENOTSUP, "NOTSUPP"),
         (Proc.READ, errno.EMFILE, "JUKEBOX"),
         (Proc.READ, errno.ELOOP, "INVAL"),
+        (Proc.READ, errno.EBADF, "SERVERFAULT"),
+        (Proc.RMDIR, errno.EBUSY, "ACCES"),
         (Proc.CREATE, errno.ENAMETOOLONG, "NAMETOOLONG"),
         # a program in the container expects these very errnos of unlink(2), open(2) and truncate(2)
         (Proc.REMOVE, errno.EISDIR, "ISDIR"),
