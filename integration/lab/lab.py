@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from integration.lab import kernel, servers
+from integration.lab import engine, kernel, servers
 from integration.lab.network import Network
 from integration.lab.state import State
 from integration.lab.user_python import UserPython, user_python
@@ -55,6 +55,12 @@ class Lab:
             os.chown(path, uid, uid)
         path.chmod(0o750)
         return path
+
+    @contextlib.contextmanager
+    def docker_engine(self, network: Network, topology: engine.Topology = "beside") -> Iterator[engine.DockerEngine]:
+        """A real Docker Engine with an NFS client on `network`. The first one ever is prepared for about a minute."""
+        with engine.start_engine(self.state, network, topology, self.scratch) as running:
+            yield running
 
     def kernel_client(self, network: Network) -> kernel.KernelClient:
         """A real kernel NFS client on `network`, as a context manager; it also goes with its network."""

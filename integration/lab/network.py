@@ -2,7 +2,8 @@
 
     172.17.255.254   the bridge; what the host side calls itself when it speaks to guests
     172.17.0.1       the gateway address of Docker's default bridge; here, or inside an all-in-one guest
-    172.17.0.2 ...   guests, one tap each
+    172.17.0.3       the engine, when there is one
+    172.17.0.4 ...   kernel clients, one tap each
     172.31.0.0/16    the containers of the engine in the guest, routed, not translated
 
 Everything lives in network, mount and PID namespaces that end with the process that made them (see `warden`). Two
@@ -33,9 +34,11 @@ from integration.lab.process import CommandTimeout, Process, Result
 
 HOST = "172.17.255.254"
 GATEWAY = "172.17.0.1"
-FIRST_GUEST = 2
+ENGINE_NUMBER = 3  # the saved Docker guest has this address for life
+FIRST_CLIENT = 4
 GUESTS_MAX = 200
 CONTAINERS = "172.31.0.0/16"
+_Stream = IO[bytes] | socket.socket
 CONNECT_SECONDS = 0.5
 CONNECT_POLL_SECONDS = 0.02
 READY_SECONDS = 10.0
@@ -66,7 +69,7 @@ class Network:
         self.private = private
         self.gateway = GATEWAY
         self._names = itertools.count(1)
-        self._guests = itertools.count(FIRST_GUEST)
+        self._guests = itertools.count(FIRST_CLIENT)
         self._closers: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self._log = directory / "warden.log"
@@ -79,16 +82,18 @@ class Network:
     def popen(
         self, argv: Sequence[str], *, uid: int | None = None, gid: int | None = None, groups: Sequence[int] = (),
         env: Mapping[str, str] | None = None, cwd: str | Path = "/", name: str | None = None,
+        stdio: socket.socket | None = None,
     ) -> Process:  # fmt: skip
         """Start a program in this network, output into `<name>.log` of the run directory.
 
         Without `uid` it runs as root of the lab. The environment is small and fixed; `env` is added to it. The program
-        dies with the network.
+        dies with the network. With `stdio` that socket is its standard input and output, and the log has the rest.
         """
         name = name or f"{Path(argv[0]).name}-{next(self._names)}"
         log = self.directory / f"{name}.log"
         with log.open("ab") as output, open(os.devnull, "rb") as nothing:
-            return self._spawn(argv, name, log, (nothing, output, output), uid, gid, groups, env, cwd)
+            streams = (stdio or nothing, stdio or output, output)
+            return self._spawn(argv, name, log, streams, uid, gid, groups, env, cwd)
 
     def run(
         self, argv: Sequence[str], *, timeout: float, uid: int | None = None, gid: int | None = None,
@@ -142,14 +147,18 @@ class Network:
 
     # --- guests -----------------------------------------------------------------------------------------------------
 
-    def tap(self) -> Tap:
-        """A new tap on the bridge for one more guest."""
-        number = next(self._guests)
-        if number >= FIRST_GUEST + GUESTS_MAX:
+    def tap(self, number: int | None = None) -> Tap:
+        """A new tap on the bridge for one more guest; `number` for one whose address is settled (172.17.0.number)."""
+        number = number or next(self._guests)
+        if number >= GUESTS_MAX:
             raise LabError(f"one lab network has room for {GUESTS_MAX} guests")
         tap = Tap(f"tap{number}", f"172.17.0.{number}", f"02:ae:15:00:00:{number:02x}")
         self.ip(f"tuntap add dev {tap.name} mode tap", f"link set {tap.name} master lab0 up")
         return tap
+
+    def untap(self, tap: Tap) -> None:
+        """Take a tap away again, after its guest."""
+        self.ip(f"link del {tap.name}")
 
     def veth(self) -> Tap:
         """Like `tap`, for a network namespace of this machine: the free end of a veth pair, not yet moved there."""
@@ -226,7 +235,7 @@ class Network:
         )
 
     def _spawn(
-        self, argv: Sequence[str], name: str, log: Path, streams: tuple[IO[bytes], IO[bytes], IO[bytes]],
+        self, argv: Sequence[str], name: str, log: Path, streams: tuple[_Stream, _Stream, _Stream],
         uid: int | None, gid: int | None, groups: Sequence[int], env: Mapping[str, str] | None, cwd: str | Path,
     ) -> Process:  # fmt: skip
         argv, user = list(argv), None
