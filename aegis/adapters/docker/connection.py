@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -134,7 +135,7 @@ class Connection:
         except aiodocker.DockerError as error:
             if error.status == 900:  # aiodocker's own number for "no connection"; the reason is in the context
                 raise self._unreachable(action, error.__context__) from error
-            raise EngineRefused(action, error.status, str(error.message)) from error
+            raise EngineRefused(action, error.status, _text(error)) from error
         except (aiohttp.ClientError, OSError) as error:
             raise self._unreachable(action, error) from error
         except (ValueError, KeyError, TypeError) as error:  # what aiodocker raises on a body that is not Docker's
@@ -223,6 +224,17 @@ def _endpoint(url: str) -> tuple[str, str]:
         f"Docker's address {url!r} is neither a socket's path nor unix://PATH, tcp://HOST:PORT or https://HOST:PORT",
         next_step="Set runtime.docker_socket_path, usually to /var/run/docker.sock",
     )
+
+
+def _text(error: aiodocker.DockerError) -> str:
+    """aiodocker unpacks `{"message": ...}` only where the content type has no charset; proxies may add one."""
+    text = str(error.message)
+    if text.startswith("{"):
+        try:
+            return str(json.loads(text)["message"])
+        except (ValueError, KeyError):
+            pass
+    return text
 
 
 def _user_name() -> str:

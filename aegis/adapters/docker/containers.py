@@ -9,11 +9,14 @@ already ended a second time), so after a lost reply the container is looked at f
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from aegis.adapters.docker.connection import Connection, EngineRefused, ReplyLost
-from aegis.adapters.docker.failures import container_failure
+from aegis.adapters.docker.failures import container_failure, init_failure
 from aegis.adapters.docker.files import archive
+from aegis.adapters.docker.logs import follow
 from aegis.adapters.docker.patience import Patience
 from aegis.adapters.docker.payloads import MANAGED_LABEL, container_config
 from aegis.errors import AegisError, ContainerFailed, DockerUnavailable, NotFound
@@ -28,6 +31,7 @@ WAIT_SECONDS = 60.0  # one question; then we look whether the engine is still th
 RESTART_SECONDS = 180.0  # an engine that restarts is waited for this long
 ATTEMPTS_MAX = 3
 _RUNNING = ("running", "paused", "restarting")
+_INIT_ERROR = re.compile(rb"\[FATAL tini \(\d+\)\] exec (.*) failed: (.*)")
 _NEVER = "0001-01-01T00:00:00Z"  # Go's zero time: it was not started yet
 
 
@@ -84,7 +88,7 @@ class Containers:
                 await self._not_running(container_id)
                 state = await self._state(container_id)
                 if state["Status"] not in _RUNNING:
-                    return _exit(container_id, state)
+                    return await self._exit(container_id, state)
                 patience = None
             except DockerUnavailable:
                 patience = patience or Patience(self._restart_seconds)
@@ -199,6 +203,23 @@ class Containers:
                 raise NotFound(f"Container {container_id[:12]} was removed while it was waited for") from refused
             raise
 
+    async def _exit(self, container_id: str, state: Mapping[str, Any]) -> ContainerExit:
+        if state["StartedAt"] == _NEVER:
+            error = state.get("Error") or "nobody started it"
+            raise ContainerFailed(f"Container {container_id[:12]} has not run: {error}", retryable=False)
+        exit_code, error = int(state["ExitCode"]), str(state.get("Error") or "")
+        if exit_code in (126, 127):
+            error = await self._exec_error(container_id) or error
+        return ContainerExit(exit_code, bool(state.get("OOMKilled")), error)
+
+    async def _exec_error(self, container_id: str) -> str:
+        """With `Init` a missing command is no failure of the start: Docker's init (tini) starts, cannot execute it,
+        says so on stderr and exits with 127 (not executable: 126), as any agent might. Only its words tell."""
+        async for stream, piece in follow(self._connection, container_id):
+            found = _INIT_ERROR.match(piece) if stream == "stderr" else None
+            return init_failure(found[1].decode(errors="replace"), found[2].decode(errors="replace")) if found else ""
+        return ""
+
     async def _state(self, container_id: str) -> dict[str, Any]:
         state: dict[str, Any] = (await self._inspect(container_id))["State"]
         return state
@@ -219,10 +240,3 @@ def _managed(found: dict[str, Any]) -> ManagedObject:
     names = found.get("Names") or [found["Id"]]  # none while it is being removed
     name, labels = names[0].lstrip("/"), found.get("Labels") or {}
     return ManagedObject("container", found["Id"], name, labels, running=found["State"] in _RUNNING)
-
-
-def _exit(container_id: str, state: dict[str, Any]) -> ContainerExit:
-    if state["StartedAt"] == _NEVER:
-        error = state.get("Error") or "nobody started it"
-        raise ContainerFailed(f"Container {container_id[:12]} has not run: {error}", retryable=False)
-    return ContainerExit(int(state["ExitCode"]), bool(state.get("OOMKilled")), str(state.get("Error") or ""))

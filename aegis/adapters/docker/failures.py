@@ -15,7 +15,7 @@ from aegis.errors import AegisError, ContainerFailed, ImageNotFound, ImagePullFa
 
 # "failed to mount local volume: mount :/t/v:/var/lib/docker/volumes/NAME/_data, data: addr=...: no such device"
 _MOUNT = re.compile(
-    r"failed to mount local volume: mount (?P<device>.*?):(?P<target>/[^,]*), "
+    r"failed to mount local volume: mount (?P<device>\S+):(?P<target>/[^,:]*), "
     r"(?:flags: \w+(?:, )?)?(?:data: (?P<data>[^:]*))?: (?P<reason>[^:]+)$"
 )
 _VOLUME_NAME = re.compile(r"/volumes/([^/]+)/_data")
@@ -144,6 +144,13 @@ def container_failure(what: str, refused: EngineRefused) -> AegisError:
     return ContainerFailed(f"{what}: {refused.text}", retryable=refused.retryable)
 
 
+def init_failure(command: str, reason: str) -> str:
+    """For an exit with 126 or 127 before the command ran."""
+    if "No such file" in reason:
+        return f"the image has no command {command!r}: use an image that contains it"
+    return f"the image's command {command!r} cannot be executed: {reason}"
+
+
 _MISSING_TEXTS = ("manifest unknown", "not found", "does not exist", "no such image", "name unknown")
 _DENIED_TEXTS = ("unauthorized", "authentication required", "no basic auth credentials", "denied", "forbidden")
 _UNREACHABLE_TEXTS = (
@@ -155,7 +162,9 @@ _UNREACHABLE_TEXTS = (
 )
 
 
-def pull_failure(reference: Reference, refused: EngineRefused, *, with_credentials: bool) -> AegisError:
+def pull_failure(
+    reference: Reference, refused: EngineRefused, *, with_credentials: bool
+) -> ImageNotFound | ImagePullFailed:
     """docker.io answers "denied" for what does not exist and for what is private alike; the message says both."""
     text = refused.text.lower()
     if "no space left on device" in text:

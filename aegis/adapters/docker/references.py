@@ -18,6 +18,9 @@ DOCKER_HUB = "docker.io"
 _HUB_NAMES = {"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"}
 _HUB_AUTH = "https://index.docker.io/v1/"  # what Docker calls the hub in credentials since version 1
 _PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
+_REGISTRY = re.compile(
+    r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:]+\])(?::\d+)?"
+)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-fA-F]{32,}")
 _NAME_BYTES_MAX = 255
@@ -56,7 +59,8 @@ def parse(image: str) -> Reference:
     registry, repository = _split_registry(f"{head}{slash}{tail}")
     version = digest or tag or "latest"
     valid = (
-        _PATH.fullmatch(repository)
+        _REGISTRY.fullmatch(registry)
+        and _PATH.fullmatch(repository)
         and len(repository) <= _NAME_BYTES_MAX
         and (_DIGEST if digest else _TAG).fullmatch(version)
         and not image.endswith((":", "@"))
