@@ -52,8 +52,8 @@ OnError = Callable[[Any, CallName, Exception], None]
 class Pending:
     """A reply that is not there yet: `finished = await pending`. Await it exactly once.
 
-    While it is pending the arguments may still be read where they are: the receive buffer must not be reused
-    (`RecordBuffer.detach`). Cancelling the awaiting task cancels the handler, and there is no reply then.
+    The receive buffer is used again meanwhile: a handler that returns an awaitable has copied what it still needs of
+    its arguments. Cancelling the awaiting task cancels the handler, and there is no reply then.
     """
 
     __slots__ = ("_awaitable", "_dispatcher", "_peer", "name")

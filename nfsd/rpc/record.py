@@ -8,7 +8,8 @@ length. `RecordBuffer` is the receive buffer of one connection and finds the rec
         ...                                     # buf[start:end] is a record
 
 The rules:
-- A record is valid until the next `space()`. Whoever needs its bytes longer calls `detach()` before that.
+- A record is valid until the next `space()`. Who needs its bytes longer copies them: a reply that has to wait must
+  not hold the whole buffer (`rpc.program.Pending`).
 - Limits are met on the mark, before memory is spent on what it announces; then `RecordError`, and the stream is lost.
 - An idle connection holds `RECEIVE_BYTES_IDLE`. A record that does not fit gets a large buffer, and only once the
   peer has really sent the first `RECEIVE_BYTES_IDLE` bytes of it; the large buffer goes back to the shared pool as soon
@@ -140,23 +141,6 @@ class RecordBuffer:
             position = end
         self._scanned = position
         return records
-
-    def detach(self) -> bytearray:
-        """Leave the buffer to those who still read records in it; receiving goes on in another one.
-
-        Returns the buffer that was left. Whoever knows that its last reader is done may `give()` it back to the pool;
-        otherwise it is freed with the last reference. Calling it when nothing was handed out is wasteful, not wrong.
-        """
-        left = self._buf
-        rest = left[self._scanned : self._written]
-        if left is self._small:
-            self._small = bytearray(len(left))
-        self._buf = self._small
-        if len(rest) > len(self._small):
-            self._buf = self._pool.take()
-        self._buf[: len(rest)] = rest
-        self._scanned, self._written = 0, len(rest)
-        return left
 
     @property
     def buffered_bytes(self) -> int:

@@ -21,7 +21,7 @@ def fragments(*parts: bytes) -> bytes:
     return b"".join(struct.pack(">I", mark) + part for mark, part in zip(marks, parts, strict=True))
 
 
-def deliver(records: RecordBuffer, stream: bytes, cuts: list[int] | None = None, detach: bool = False) -> list[bytes]:
+def deliver(records: RecordBuffer, stream: bytes, cuts: list[int] | None = None) -> list[bytes]:
     """Receive `stream` as a socket would give it: at the most what was asked for, at the most up to the next cut."""
     found = []
     for start, end in pairwise(sorted({0, len(stream), *(cuts or [])})):
@@ -33,10 +33,7 @@ def deliver(records: RecordBuffer, stream: bytes, cuts: list[int] | None = None,
             space[:count] = piece[:count]
             space.release()
             piece = piece[count:]
-            complete = records.feed(count)
-            found += [bytes(buf[start:end]) for buf, start, end in complete]
-            if detach and complete:
-                records.detach()
+            found += [bytes(buf[start:end]) for buf, start, end in records.feed(count)]
     return found
 
 
@@ -50,12 +47,12 @@ contents = some.lists(
 )
 
 
-@given(contents, some.lists(some.integers(0, 600), max_size=12), some.booleans())
-def test_any_cut_of_the_stream_yields_the_same_records(parts: list[list[bytes]], cuts: list[int], detach: bool) -> None:
+@given(contents, some.lists(some.integers(0, 600), max_size=12))
+def test_any_cut_of_the_stream_yields_the_same_records(parts: list[list[bytes]], cuts: list[int]) -> None:
     stream = b"".join(fragments(*record) for record in parts)
     records = small()
     inside = [cut for cut in cuts if cut < len(stream)]
-    assert deliver(records, stream, inside, detach) == [b"".join(record) for record in parts]
+    assert deliver(records, stream, inside) == [b"".join(record) for record in parts]
     assert records.buffered_bytes == 0
 
 
@@ -70,21 +67,6 @@ def test_a_record_of_one_fragment_is_never_copied_once_it_is_whole(bodies: list[
         stream = stream[count:]
         for buf, _, _ in records.feed(count):
             assert buf is space.obj
-
-
-@given(some.lists(some.binary(max_size=MAXIMUM), max_size=6), some.lists(some.integers(0, 900), max_size=12))
-def test_detached_records_stay_as_they_were(bodies: list[bytes], cuts: list[int]) -> None:
-    records = small()
-    stream = b"".join(fragments(body) for body in bodies)
-    kept: list[memoryview] = []
-    for byte in range(len(stream)):
-        space = records.space()
-        space[:1] = stream[byte : byte + 1]
-        complete = records.feed(1)
-        kept += [memoryview(buf)[start:end] for buf, start, end in complete]
-        if complete:
-            records.detach()
-    assert [bytes(view) for view in kept] == bodies
 
 
 def test_an_empty_record_is_a_record() -> None:
