@@ -68,7 +68,7 @@ def test_rename_link_symlink_chmod_truncate_and_append_do_what_a_local_disk_does
         chmod 4755 b; test "$(stat -c %a b)" = 4755
         chmod 000 b; ! cat b 2>/dev/null; chmod 600 b; cat b >/dev/null
         truncate -s 3 b; test "$(cat b)" = one; truncate -s 100000 b; test "$(stat -c %s c)" = 100000
-        echo more >>b; test "$(tail -n 1 b | tr -d '\\0')" = more
+        echo more >>b; test "$(tail -c 5 b)" = more
         mkfifo f; test -p f
         touch -d @1000000000.123456789 b; test "$(stat -c %.9Y b)" = 1000000000.123456789
         mkdir -p x/y/z; mv x/y q; test -d q/z; ! rmdir q 2>/dev/null; rmdir q/z q
@@ -129,9 +129,9 @@ def test_tar_brings_modes_times_links_and_contents_through_unchanged(workspace: 
         mkdir /tmp/src; cd /tmp/src; mkdir -m 2755 sub; head -c 3000000 /dev/urandom >sub/big; echo x >sub/tool
         chmod 755 sub/tool; ln sub/tool hard; ln -s sub/tool soft; touch -d '1999-12-31 23:59:59.5' sub/big
         mkfifo pipe; chmod 555 sub
-        tar c . | tar x -C "$OLDPWD" --one-top-level=tree
-        cd "$OLDPWD"/tree; tar d -f <(tar c -C /tmp/src .)
-        test hard -ef sub/tool; test "$(stat -c %a sub)" = 2555 -o "$(stat -c %a sub)" = 555
+        mkdir "$OLDPWD"/tree; tar cf /tmp/src.tar .; tar xpf /tmp/src.tar -C "$OLDPWD"/tree
+        cd "$OLDPWD"/tree; tar df /tmp/src.tar
+        test hard -ef sub/tool; test "$(stat -c %a sub)" = "$(stat -c %a /tmp/src/sub)"
         chmod 755 sub; chmod 755 /tmp/src/sub
         """
     )

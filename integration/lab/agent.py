@@ -102,13 +102,15 @@ class Connection:
     def act(self, request: Request) -> dict[str, Any]:
         try:
             if request["do"] == "run":
-                return {"returncode": Command(self, request).run()}
-            ACTIONS[request["do"]](request)
-        except (ConnectionError, EOFError):
-            raise
-        except OSError as error:
+                command = Command(self, request)
+            else:
+                ACTIONS[request["do"]](request)
+                return {}
+        except (
+            OSError
+        ) as error:  # also ECONNREFUSED and ECONNRESET, which here are the mount's and not this connection's
             return {"errno": error.errno or errno.EIO, "error": error.strerror or str(error)}
-        return {}
+        return {"returncode": command.run()}
 
     def read_line(self) -> bytes:
         while b"\n" not in self.buffer:

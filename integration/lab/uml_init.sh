@@ -9,6 +9,7 @@ for d in /mnt /tmp /run; do $b mount -t tmpfs -o mode=1777 tmpfs $d; done
 $b mkdir -p /dev/pts /dev/shm /mnt/exchange
 $b mount -t devpts devpts /dev/pts
 $b mount -t tmpfs tmpfs /dev/shm
+[ -e /dev/fd ] || $b ln -s /proc/self/fd /dev/fd
 # hostfs takes its path on the host, so a project below /tmp or /mnt is still reachable after these were covered.
 $b mount -t hostfs -o "$LAB_EXCHANGE" none /mnt/exchange
 echo /usr/bin/busybox >/proc/sys/kernel/modprobe
