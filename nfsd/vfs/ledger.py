@@ -17,7 +17,7 @@ from nfsd.vfs.failures import failure
 _RECOUNTS_MAX = 3
 
 
-def measure(root: str | bytes) -> tuple[int, int]:
+def measure(root: str | bytes | os.PathLike[str]) -> tuple[int, int]:
     """(bytes, files) below a directory, by descriptors and without following symlinks; blocking, for a thread."""
     total = files = 0
     seen: set[int] = set()
@@ -73,7 +73,7 @@ class Ledger:
         self.bytes_used += size
         self.files_used += files
 
-    async def recount(self, root: str | bytes) -> None:
+    async def recount(self, root: str | bytes | os.PathLike[str]) -> None:
         """Set the account to what is really below `root`: at attach, and after the host wrote there.
 
         Counted in a thread. Exact when nothing changes the volume meanwhile; else counted again, three times at most,

@@ -54,9 +54,9 @@ class LocalFileSystem(LocalNames):
 
     def __init__(
         self,
-        root: str | bytes,
+        root: str | bytes | os.PathLike[str],
         *,
-        meta: str | bytes | None = None,
+        meta: str | bytes | os.PathLike[str] | None = None,
         durability: str = "stable",
         descriptors_max: int | None = None,
     ) -> None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from nfsd.vfs.attributes import with_mode
 from nfsd.vfs.failures import failure
 from nfsd.vfs.interface import NOW, Attributes, Caller, Changes, Maybe, Node
-from nfsd.vfs.local_base import LocalBase
+from nfsd.vfs.local_base import OFFSET_MAX, LocalBase
 from nfsd.vfs.nodes import LocalNode
 from nfsd.vfs.permissions import without_set_id
 from nfsd.vfs.sidecar import host_mode, place_of
@@ -100,6 +100,8 @@ class LocalAttributes(LocalBase):
         """Everything that can be known to fail, before anything is changed."""
         if changes.size is not None and node.kind != stat.S_IFREG:
             raise failure(errno.EISDIR if node.kind == stat.S_IFDIR else errno.EINVAL)
+        if changes.size is not None and changes.size > OFFSET_MAX:
+            raise failure(errno.EFBIG)
         if changes.mode is not None and node.kind == stat.S_IFLNK:
             raise failure(errno.EOPNOTSUPP)  # Linux has no modes of symlinks
         given = (changes.uid, changes.gid)

@@ -22,6 +22,9 @@ from nfsd.vfs.verifier import WriteVerifier
 
 T = TypeVar("T")
 
+OFFSET_MAX = (1 << 63) - 1
+"""Offsets and sizes are signed in the kernel and unsigned in NFS."""
+
 
 class LocalBase(FileSystem):
     """State and helpers; no operation of the interface."""

@@ -16,13 +16,11 @@ from nfsd.vfs.buffers import Buffers
 from nfsd.vfs.failures import failure
 from nfsd.vfs.interface import Caller, FileRange, Later, Maybe, Node, ReadResult, Stability
 from nfsd.vfs.local_attributes import LocalAttributes
+from nfsd.vfs.local_base import OFFSET_MAX
 from nfsd.vfs.nodes import LocalNode
 
 FILE_RANGE_BYTES_MIN = 64 << 10
 """From here on sendfile is cheaper than a copy through user space (0.65-0.77 of the CPU time for 1 MiB)."""
-
-OFFSET_MAX = (1 << 63) - 1
-"""Offsets are signed in the kernel and unsigned in NFS."""
 
 _PROBE_STEP_BYTES = 128 << 10
 """The kernel's default readahead window: the page cache has holes between windows, seldom within one."""

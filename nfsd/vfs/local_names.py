@@ -18,7 +18,8 @@ from nfsd.vfs import generation
 from nfsd.vfs.failures import failure
 from nfsd.vfs.interface import Attributes, Caller, Changes, CreateHow, Later, Maybe, Node
 from nfsd.vfs.listing import Listings, Snapshot
-from nfsd.vfs.local_data import OFFSET_MAX, LocalData
+from nfsd.vfs.local_base import OFFSET_MAX
+from nfsd.vfs.local_data import LocalData
 from nfsd.vfs.names import check
 from nfsd.vfs.nodes import FILE_FLAGS, LocalNode
 from nfsd.vfs.sidecar import host_mode

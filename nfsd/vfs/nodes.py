@@ -58,7 +58,7 @@ class LocalNode(Node):
 class Tree:
     """The node table and the ways from a node to a descriptor."""
 
-    def __init__(self, root: str | bytes, descriptors: Descriptors) -> None:
+    def __init__(self, root: str | bytes | os.PathLike[str], descriptors: Descriptors) -> None:
         fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         st = os.fstat(fd)
         self.device = st.st_dev

@@ -52,7 +52,7 @@ def place_of(directory_fd: int, name: bytes) -> bytes:
 class ModeTable:
     """Modes by (fileid, generation), appended to a file line by line and rewritten when it is opened."""
 
-    def __init__(self, meta: str | bytes | None) -> None:
+    def __init__(self, meta: str | bytes | os.PathLike[str] | None) -> None:
         self._modes: dict[tuple[int, int], int] = {}
         self._log = None
         if meta is not None:
