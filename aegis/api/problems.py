@@ -84,6 +84,10 @@ def problem_document(error: AegisError) -> dict[str, Any]:
 
 
 def _plain(problem: object) -> dict[str, Any]:
+    """A problem that knows its JSON form gives that: what it leaves out (a secret's line) is left out on purpose."""
+    as_json = getattr(problem, "as_json", None)
+    if as_json is not None:
+        return dict(as_json())
     if isinstance(problem, Mapping):
         return dict(problem)
     if dataclasses.is_dataclass(problem) and not isinstance(problem, type):

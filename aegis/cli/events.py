@@ -1,0 +1,138 @@
+"""An execution's events as lines for people: what `task logs` and `task execute` show.
+
+An event this table does not know is shown by its kind and data, so a newer daemon loses nothing on an older command
+line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from aegis.cli.output import clean, size
+
+Event = dict[str, Any]
+Line = tuple[str, str]  # text, style
+
+OUTPUT_LINES_MAX = 20  # of one command's output in the live view
+LINE_CHARACTERS_MAX = 200
+
+
+def describe(event: Event) -> Iterator[Line]:
+    """The lines of one event, cleaned for a terminal."""
+    shown = KINDS.get(event["kind"], _plain)
+    for text, style in shown(event, event.get("data") or {}):
+        yield clean(text), style
+
+
+def _plain(event: Event, data: dict[str, Any]) -> Iterator[Line]:
+    yield f"  {event['kind']} {_compact(data)}".rstrip(), "dim"
+
+
+def _compact(data: dict[str, Any]) -> str:
+    return " ".join(f"{key}={_short(value)}" for key, value in data.items() if value not in (None, "", [], {}))
+
+
+def _short(value: Any, characters_max: int = 120) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    text = text.replace("\n", "\\n")
+    return text if len(text) <= characters_max else text[: characters_max - 3] + "..."
+
+
+def _iteration_started(event: Event, data: dict[str, Any]) -> Iterator[Line]:
+    yield f"iteration {event['iteration']}", "bold"
+
+
+def _quiet(event: Event, data: dict[str, Any]) -> Iterator[Line]:
+    yield from ()
+
+
+def _progress(event: Event, data: dict[str, Any]) -> Iterator[Line]:
+    done, total = data.get("bytes_done", 0), data.get("bytes_total")
+    of = f" of {size(total)}" if total else ""
+    yield f"  pulling {data.get('image', '')}: {size(done)}{of}", "dim"
+
+
+def _said(template: str, style: str = "") -> Callable[[Event, dict[str, Any]], Iterator[Line]]:
+    """A line from the event's data; what is missing is shown as `?`."""
+
+    def lines(event: Event, data: dict[str, Any]) -> Iterator[Line]:
+        known = {key: _short(value) for key, value in data.items()}
+        yield template.format_map(_Known({**known, "iteration": event.get("iteration")})), style
+
+    return lines
+
+
+class _Known(dict[str, Any]):
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+def _tool_called(event: Event, data: dict[str, Any]) -> Iterator[Line]:
+    tool, arguments = data.get("tool") or data.get("name") or "tool", data.get("arguments") or {}
+    if tool == "cmd.run" and isinstance(arguments, dict):
+        parts = [arguments.get("command", ""), *(arguments.get("args") or [])]
+        yield "  $ " + _short(" ".join(map(str, parts)), LINE_CHARACTERS_MAX), "cyan"
+    else:
+        shown = arguments.get("path") if isinstance(arguments, dict) else None
+        yield f"  {tool} {_short(shown if shown is not None else arguments)}", "cyan"
+
+
+def _dispatch_completed(event: Event, data: dict[str, Any]) -> Iterator[Line]:
+    """The output's last lines: where a traceback says what it is about."""
+    output = str(data.get("stdout") or "") + str(data.get("stderr") or "")
+    lines = output.rstrip("\n").split("\n") if output.strip() else []
+    if len(lines) > OUTPUT_LINES_MAX:
+        yield f"    ({len(lines) - OUTPUT_LINES_MAX} lines left out)", "dim"
+    for line in lines[-OUTPUT_LINES_MAX:]:
+        yield "    " + line[:LINE_CHARACTERS_MAX], ""
+    code = data.get("exit_code")
+    if code not in (0, None):
+        yield f"    exit code {code}", "yellow"
+
+
+def _judged(event: Event, data: dict[str, Any]) -> Iterator[Line]:
+    passed = bool(data.get("passed"))
+    reason = f": {_short(data['reason'], LINE_CHARACTERS_MAX)}" if data.get("reason") else ""
+    verdict = "passed" if passed else "not passed"
+    yield f"  validator {data.get('validator', '?')}: {verdict}{reason}", "green" if passed else "yellow"
+
+
+def _ended(event: Event, data: dict[str, Any]) -> Iterator[Line]:
+    reason = data.get("error") or data.get("reason") or data.get("detail")
+    style = {"execution.completed": "green", "execution.failed": "red"}.get(event["kind"], "yellow")
+    yield event["kind"].replace(".", " ") + (f": {_short(reason, 400)}" if reason else ""), style
+
+
+def _iteration_failed(event: Event, data: dict[str, Any]) -> Iterator[Line]:
+    reason = data.get("error") or data.get("reason") or ""
+    yield f"iteration {event['iteration']} failed: {_short(reason, 400)}".rstrip(": "), "red"
+
+
+KINDS: dict[str, Callable[[Event, dict[str, Any]], Iterator[Line]]] = {
+    "execution.created": _quiet,
+    "execution.started": _quiet,
+    "execution.completed": _ended,
+    "execution.failed": _ended,
+    "execution.cancelled": _ended,
+    "iteration.started": _iteration_started,
+    "iteration.refining": _said("iteration {iteration}: not there yet, refining", "yellow"),
+    "iteration.succeeded": _said("iteration {iteration}: passed", "green"),
+    "iteration.failed": _iteration_failed,
+    "image.pulling": _said("  pulling {image}", "dim"),
+    "image.progress": _progress,
+    "image.pulled": _said("  image {image} is there", "dim"),
+    "container.created": _quiet,
+    "container.started": _said("  container {container_id:.12} started", "dim"),
+    "container.exited": _said("  container exited with {exit_code}", "dim"),
+    "container.removed": _said("  container {container_id:.12} removed", "dim"),
+    "dispatch.sent": _quiet,
+    "dispatch.completed": _dispatch_completed,
+    "tool.called": _tool_called,
+    "tool.completed": _quiet,
+    "tool.denied": _said("  denied: {reason}", "yellow"),
+    "model.called": _quiet,
+    "model.failed": _said("  the model failed: {error}", "red"),
+    "validator.judged": _judged,
+}
