@@ -80,8 +80,8 @@ class ContainerSpec:
     labels: Mapping[str, str]
     working_directory: str = "/"
     kind: Literal["agent", "validator"] = "agent"
-    files: Mapping[str, bytes] = field(default_factory=dict)  # absolute path -> content, put in before the start
-    entrypoint: tuple[str, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)  # path in /aegis/ -> content; read-only there
+    entrypoint: tuple[str, ...] = ()  # empty: `command` is the whole argument vector, whatever the image's own is
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +218,9 @@ class Gateway(Protocol):
 
     async def delete_storage(self, volume: Volume) -> None: ...
 
-    async def attach(self, volume: Volume, attachment: Attachment, rules: FileRules) -> None:
-        """Export the volume for this attachment; until then, and after `detach`, MOUNT answers MNT3ERR_NOENT."""
+    async def attach(self, volume: Volume, attachment: Attachment, rules: FileRules) -> str:
+        """Export the volume for this attachment; returns the path to mount, `volume.export_path` unless another
+        attachment has that already. Until then, and after `detach`, MOUNT answers MNT3ERR_NOENT."""
         ...
 
     async def detach(self, volume: Volume, attachment: Attachment) -> None: ...
@@ -331,7 +332,12 @@ class Store(Protocol):
     async def add_volume(self, volume: Volume, events: Sequence[Event] = ()) -> None: ...
     async def get_volume(self, tenant_id: str, volume_id: str) -> Volume: ...
     async def list_volumes(
-        self, tenant_id: str | None = None, *, states: Sequence[VolumeState] = (), limit: int = 1000
+        self,
+        tenant_id: str | None = None,
+        *,
+        states: Sequence[VolumeState] = (),
+        owner_execution_id: str | None = None,
+        limit: int = 1000,
     ) -> list[Volume]: ...
     async def update_volume(self, volume: Volume, *, expect: VolumeState, events: Sequence[Event] = ()) -> None: ...
 

@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
@@ -35,6 +36,8 @@ from nfsd.vfs.interface import (
 
 T = TypeVar("T")
 
+Session = Callable[[], AbstractAsyncContextManager[FileSystem]]
+
 CHUNK_BYTES = 1 << 20
 MISPLACED_RETRIES_MAX = 3
 DEPTH_MAX = 256
@@ -56,19 +59,19 @@ def split_path(path: str) -> list[bytes]:
 
 
 class VolumeFiles:
-    """One volume (or one attachment of it), seen by `caller`.
+    """One volume (or one attachment of it), seen by `caller`; `session` gives its file system for one operation.
 
     Every method may raise NotFound, Denied, Conflict, Refused (over the size limit, a symbolic link on the way) and
     WorldError.
     """
 
-    def __init__(self, fs: FileSystem, caller: Caller) -> None:
-        self._fs = fs
+    def __init__(self, session: Session, caller: Caller) -> None:
+        self._session = session
         self._caller = caller
 
     async def read(self, path: str, *, bytes_max: int) -> bytes:
         """The whole file. Refused when it is larger than `bytes_max`: nothing is cut silently."""
-        return await self._named(path, lambda: self._read(path, bytes_max))
+        return await self._named(path, lambda files: files.read(path, bytes_max))
 
     async def write(self, path: str, content: bytes) -> None:
         """Make the file's content `content`, whole or not at all; its mode stays, missing parents are an error.
@@ -76,26 +79,45 @@ class VolumeFiles:
         Written beside and renamed over, so readers see the old or the new. Where a policy allows this name only, it is
         written in place: then a crash of the host in between can leave a mixture.
         """
-        await self._named(path, lambda: self._write(path, content))
+        await self._named(path, lambda files: files.write(path, content))
 
     async def list(self, path: str) -> Sequence[FileEntry]:
         """The directory's entries by name, without `.` and `..`."""
-        return await self._named(path, lambda: self._list(path))
+        return await self._named(path, lambda files: files.list(path))
 
     async def make_directory(self, path: str) -> None:
         """Make it and what is missing above it; one that is there is no error."""
-        await self._named(path, lambda: self._make_directory(path))
+        await self._named(path, lambda files: files.make_directory(path))
 
     async def delete(self, path: str, *, recursive: bool = False) -> None:
         """Remove a file, an empty directory or, with `recursive`, a directory and all below it."""
-        await self._named(path, lambda: self._delete(path, recursive))
+        await self._named(path, lambda files: files.delete(path, recursive))
 
     async def stat(self, path: str) -> FileEntry:
-        return await self._named(path, lambda: self._stat(path))
+        return await self._named(path, lambda files: files.stat(path))
 
-    # ---- one try ----
+    async def _named(self, path: str, operation: Callable[[_Files], Awaitable[T]]) -> T:
+        """Run one operation; a file that the host moved meanwhile is searched for and the operation run again."""
+        async with self._session() as fs:
+            for _ in range(MISPLACED_RETRIES_MAX):
+                try:
+                    try:
+                        return await operation(_Files(fs, self._caller))
+                    except Misplaced as moved:
+                        await settled(fs.find(moved.fileid, moved.generation))
+                except OSError as error:
+                    raise explained(error, path) from error
+        raise NotFound(f"{path}: it keeps being moved by somebody on the host")
 
-    async def _read(self, path: str, bytes_max: int) -> bytes:
+
+class _Files:
+    """One try of each operation; failures are OSError."""
+
+    def __init__(self, fs: FileSystem, caller: Caller) -> None:
+        self._fs = fs
+        self._caller = caller
+
+    async def read(self, path: str, bytes_max: int) -> bytes:
         node, attributes = self._walk(split_path(path))
         self._want(attributes, stat.S_IFREG)
         if attributes.st_size > bytes_max:
@@ -111,7 +133,7 @@ class VolumeFiles:
                 break
         return b"".join(parts)
 
-    async def _write(self, path: str, content: bytes) -> None:
+    async def write(self, path: str, content: bytes) -> None:
         *parents, name = split_path(path) or [b""]
         if not name:
             raise IsADirectoryError(errno.EISDIR, "the root")
@@ -153,7 +175,7 @@ class VolumeFiles:
             await settled(self._fs.write(self._caller, node, offset, part, Stability.UNSTABLE))
         await settled(self._fs.commit(self._caller, node, 0, 0))
 
-    async def _list(self, path: str) -> Sequence[FileEntry]:
+    async def list(self, path: str) -> Sequence[FileEntry]:
         node, attributes = self._walk(split_path(path))
         self._want(attributes, stat.S_IFDIR)
         listing = await settled(self._fs.readdir(self._caller, node))
@@ -165,7 +187,7 @@ class VolumeFiles:
                     found.append(file_entry(entry.name, child[1]))
         return sorted(found, key=lambda entry: entry.name)
 
-    async def _make_directory(self, path: str) -> None:
+    async def make_directory(self, path: str) -> None:
         node = self._fs.root
         for name in split_path(path):
             try:
@@ -176,7 +198,7 @@ class VolumeFiles:
             else:
                 self._want(attributes, stat.S_IFDIR)
 
-    async def _delete(self, path: str, recursive: bool) -> None:
+    async def delete(self, path: str, recursive: bool) -> None:
         *parents, name = split_path(path) or [b""]
         if not name:
             raise Refused(f"{path}: the root of a volume cannot be deleted; delete the volume")
@@ -197,26 +219,10 @@ class VolumeFiles:
                     await self._remove(node, entry.name, recursive, depth - 1)
         await settled(self._fs.rmdir(self._caller, directory, name))
 
-    async def _stat(self, path: str) -> FileEntry:
+    async def stat(self, path: str) -> FileEntry:
         names = split_path(path)
         _, attributes = self._walk(names)
         return file_entry(names[-1] if names else b"", attributes)
-
-    # ---- shared ----
-
-    async def _named(self, path: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Run one operation; a file that the host moved meanwhile is searched for and the operation run again."""
-        for _ in range(MISPLACED_RETRIES_MAX):
-            try:
-                return await attempt()
-            except Misplaced as moved:
-                try:
-                    await settled(self._fs.find(moved.fileid, moved.generation))
-                except OSError as error:
-                    raise explained(error, path) from error
-            except OSError as error:
-                raise explained(error, path) from error
-        raise NotFound(f"{path}: it keeps being moved by somebody on the host")
 
     def _walk(self, names: Sequence[bytes]) -> tuple[Node, Attributes]:
         node = self._fs.root
