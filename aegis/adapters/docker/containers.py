@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aegis.adapters.docker.connection import Connection, EngineRefused, ReplyLost
 from aegis.adapters.docker.failures import container_failure, init_failure
-from aegis.adapters.docker.files import archive
 from aegis.adapters.docker.logs import follow
 from aegis.adapters.docker.patience import Patience
-from aegis.adapters.docker.payloads import MANAGED_LABEL, container_config
+from aegis.adapters.docker.payloads import JSON, MANAGED_LABEL, container_config
+from aegis.adapters.docker.shelf import Shelf
 from aegis.errors import AegisError, ContainerFailed, DockerUnavailable, NotFound
 from aegis.ports import ContainerExit, ContainerSpec, ManagedObject
 
@@ -39,26 +39,36 @@ class Containers:
     def __init__(
         self,
         connection: Connection,
+        shelf: Shelf,
         *,
         restart_seconds: float = RESTART_SECONDS,
         wait_seconds: float = WAIT_SECONDS,
         remove_seconds: float = REMOVE_SECONDS,
     ) -> None:
         self._connection = connection
+        self._shelf = shelf
         self._restart_seconds = restart_seconds
         self._wait_seconds = wait_seconds
         self._remove_seconds = remove_seconds
 
     async def create(self, spec: ContainerSpec) -> str:
-        """The container's id. When its files cannot be put in, it is removed again."""
-        container_id = await self._create(spec)
-        if spec.files:
+        """The container's id. It has its files, or it does not exist."""
+        if not spec.files:
+            return await self._create(spec, ())
+        for _ in range(ATTEMPTS_MAX):
+            mount = await self._files(spec)
+            container_id = await self._create(spec, (mount,))
             try:
-                await self._put(spec, container_id)
+                if await self._shelf.intact(mount):
+                    return container_id
             except BaseException:
                 await self._discard(container_id)
                 raise
-        return container_id
+            await self.remove(container_id)
+        raise ContainerFailed(
+            f"Container {spec.name} could not be given its files: volume {mount['Source']} is removed again and again",
+            next_step="Stop what prunes Docker's volumes while tasks run",
+        )
 
     async def start(self, container_id: str) -> None:
         what = f"Container {container_id[:12]} could not be started"
@@ -134,10 +144,11 @@ class Containers:
             "list containers",
             lambda docker: docker.containers.list(all=1, filters=f'{{"label":["{MANAGED_LABEL}=true"]}}'),
         )
-        return [_managed(container._container) for container in found]
+        managed = [_managed(container._container) for container in found]
+        return [item for item in managed if not self._shelf.owns(item.name)]
 
-    async def _create(self, spec: ContainerSpec) -> str:
-        config = container_config(spec)
+    async def _create(self, spec: ContainerSpec, more_mounts: Sequence[JSON]) -> str:
+        config = container_config(spec, more_mounts)
         what = f"Container {spec.name} could not be created"
         for attempt in range(ATTEMPTS_MAX):
             try:
@@ -174,16 +185,9 @@ class Containers:
         except AegisError as error:  # the first failure is the one to report; the label finds what is left
             logger.warning("container %s is left over: %s", container_id[:12], error)
 
-    async def _put(self, spec: ContainerSpec, container_id: str) -> None:
-        """Costs a mount and an unmount of every volume of the container: dockerd shows the archive the whole file
-        system with its volumes (moby `openContainerFS`, and its predecessor in 20.10)."""
-        content = archive(spec.files)
+    async def _files(self, spec: ContainerSpec) -> JSON:
         try:
-            await self._connection.call_again(
-                f"put files into container {spec.name}",
-                lambda docker: docker.containers.container(container_id).put_archive("/", content),
-                seconds=START_SECONDS,
-            )
+            return await self._shelf.mount(spec.image, spec.files)
         except EngineRefused as refused:
             raise container_failure(f"Container {spec.name} could not be given its files", refused) from refused
 

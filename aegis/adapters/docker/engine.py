@@ -12,6 +12,7 @@ from aegis.adapters.docker.containers import Containers
 from aegis.adapters.docker.images import Images
 from aegis.adapters.docker.networks import Networks
 from aegis.adapters.docker.references import RegistryCredentials
+from aegis.adapters.docker.shelf import Shelf
 from aegis.adapters.docker.volumes import Volumes
 from aegis.domain.manifest import PullPolicy
 from aegis.ports import (
@@ -46,9 +47,12 @@ class DockerEngine:
     ) -> None:
         self._connection = Connection(url, ssl_context=ssl_context, call_seconds=call_seconds)
         self._images = Images(self._connection, registry_credentials or {}, silence_seconds=pull_silence_seconds)
-        self._containers = Containers(self._connection, restart_seconds=restart_seconds, remove_seconds=remove_seconds)
+        self._shelf = Shelf(self._connection)
+        self._containers = Containers(
+            self._connection, self._shelf, restart_seconds=restart_seconds, remove_seconds=remove_seconds
+        )
         self._networks = Networks(self._connection, isolated=isolate_containers, remove_seconds=remove_seconds)
-        self._volumes = Volumes(self._connection, remove_seconds=remove_seconds)
+        self._volumes = Volumes(self._connection, self._shelf, remove_seconds=remove_seconds)
 
     async def info(self) -> EngineInfo:
         """Also the probe for readiness: DockerUnavailable says what is wrong with the socket and what to do."""
@@ -109,4 +113,5 @@ class DockerEngine:
     async def close(self) -> None:
         """Ends what is under way (pulls too) and both pools; safe to repeat."""
         await self._images.close()
+        await self._shelf.close()
         await self._connection.close()

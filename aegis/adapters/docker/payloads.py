@@ -8,7 +8,7 @@ Docker takes the second only when no volume of this name exists, so both come fr
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aegis.domain.manifest import NANOSECONDS_PER_CPU
@@ -20,12 +20,15 @@ MANAGED_LABEL = "aegis.managed"
 KIND_LABEL = "aegis.container_kind"
 MANAGED = {MANAGED_LABEL: "true"}
 
+FILES_LABEL = "aegis.files"  # on volumes that were filled by us (shelf.py)
+FILES_DIRECTORY = "/aegis"
+
 LOG_FILE_SIZE = "10m"  # of what the agent's own process writes; the conversation is recorded elsewhere
 LOG_FILES = "1"
 ENABLE_ICC = "com.docker.network.bridge.enable_icc"
 
 
-def container_config(spec: ContainerSpec) -> JSON:
+def container_config(spec: ContainerSpec, more_mounts: Sequence[JSON] = ()) -> JSON:
     """The body of `POST /containers/create`.
 
     `command` is the whole argument vector: an image's own ENTRYPOINT would come before bootstrap, so it is reset
@@ -36,7 +39,7 @@ def container_config(spec: ContainerSpec) -> JSON:
         "User": f"{spec.uid}:{spec.gid}",
         "WorkingDir": spec.working_directory,
         "Labels": {**spec.labels, **MANAGED, KIND_LABEL: spec.kind},
-        "HostConfig": _host_config(spec),
+        "HostConfig": _host_config(spec, more_mounts),
     }
     if spec.command or spec.entrypoint:
         config["Entrypoint"] = list(spec.entrypoint) or [""]
@@ -44,7 +47,7 @@ def container_config(spec: ContainerSpec) -> JSON:
     return config
 
 
-def _host_config(spec: ContainerSpec) -> JSON:
+def _host_config(spec: ContainerSpec, more_mounts: Sequence[JSON]) -> JSON:
     return {
         "NanoCpus": round(spec.cpu_quota * NANOSECONDS_PER_CPU),
         "Memory": spec.memory_bytes,
@@ -55,7 +58,7 @@ def _host_config(spec: ContainerSpec) -> JSON:
         "SecurityOpt": ["no-new-privileges"],
         "LogConfig": {"Type": "json-file", "Config": {"max-size": LOG_FILE_SIZE, "max-file": LOG_FILES}},
         "NetworkMode": spec.network or "none",
-        "Mounts": [mount_config(mount, spec.labels) for mount in spec.mounts],
+        "Mounts": [*(mount_config(mount, spec.labels) for mount in spec.mounts), *more_mounts],
         "RestartPolicy": {"Name": "no"},
     }
 
@@ -92,6 +95,33 @@ def volume_config(mount: NfsMount, labels: Mapping[str, str]) -> JSON:
 def _driver_config(mount: NfsMount) -> JSON:
     options = {"type": "nfs", "o": mount.options, "device": f":{mount.export_path}"}
     return {"Name": "local", "Options": options}
+
+
+def files_mount(volume: str) -> JSON:
+    """An entry of `Mounts`. Without labels: what Docker makes where ours was removed must not look like ours."""
+    options = {"NoCopy": True}
+    return {
+        "Target": FILES_DIRECTORY,
+        "Type": "volume",
+        "Source": volume,
+        "ReadOnly": True,
+        "VolumeOptions": options,
+    }
+
+
+def files_volume(volume: str) -> JSON:
+    return {"Name": volume, "Driver": "local", "Labels": {**MANAGED, FILES_LABEL: "true"}}
+
+
+def files_container(image: str, volume: str) -> JSON:
+    """A container that is never started: files are put into the volume through it."""
+    mount = files_mount(volume) | {"ReadOnly": False}
+    return {
+        "Image": image,
+        "Entrypoint": ["/never/started"],
+        "Labels": {**MANAGED, FILES_LABEL: "true"},
+        "HostConfig": {"NetworkMode": "none", "Mounts": [mount]},
+    }
 
 
 def network_config(name: str, *, internal: bool, isolated: bool, labels: Mapping[str, str], subnet: str | None) -> JSON:

@@ -15,6 +15,7 @@ import aiodocker
 from aegis.adapters.docker.connection import Connection, EngineRefused
 from aegis.adapters.docker.patience import Patience
 from aegis.adapters.docker.payloads import MANAGED_LABEL, volume_config
+from aegis.adapters.docker.shelf import Shelf
 from aegis.errors import Conflict, MountFailed
 from aegis.ports import ManagedObject, NfsMount
 
@@ -22,8 +23,9 @@ REMOVE_SECONDS = 30.0
 
 
 class Volumes:
-    def __init__(self, connection: Connection, *, remove_seconds: float = REMOVE_SECONDS) -> None:
+    def __init__(self, connection: Connection, shelf: Shelf, *, remove_seconds: float = REMOVE_SECONDS) -> None:
         self._connection = connection
+        self._shelf = shelf
         self._remove_seconds = remove_seconds
 
     async def create(self, mount: NfsMount, labels: Mapping[str, str]) -> None:
@@ -65,6 +67,7 @@ class Volumes:
         return [
             ManagedObject("volume", entry["Name"], entry["Name"], entry.get("Labels") or {})
             for entry in found.get("Volumes") or []
+            if not self._shelf.owns(entry["Name"])
         ]
 
 

@@ -7,8 +7,10 @@ import asyncio
 import pytest
 
 from aegis.adapters.docker import DockerEngine
+from aegis.adapters.docker.logs import PIECE_BYTES_MAX
 from aegis.errors import ContainerFailed, ImageNotFound, MountFailed, NotFound
 from aegis.ports import ContainerExit, ContainerSpec
+from tests.aegis.adapters.docker.conftest import Connect
 from tests.support.host_docker import HostDocker
 from tests.support.specs import container_spec, nfs_mount
 
@@ -65,15 +67,43 @@ async def test_exceeding_memory_is_reported_as_out_of_memory(engine: DockerEngin
     assert end.exit_code != 0
 
 
+BOOTSTRAP = {"/aegis/bootstrap.sh": b"#!/bin/sh\necho from the file; echo x > /aegis/bootstrap.sh\n"}
+
+
 async def test_files_are_there_at_the_start_and_the_agent_cannot_change_them(engine: DockerEngine) -> None:
-    files = {
-        "/aegis/bootstrap.sh": b"#!/bin/sh\necho from the file; echo x > /aegis/bootstrap.sh\n",
-        "/etc/hint": b"h\n",
-    }
-    end, out, err = await run(engine, container_spec(command=("/aegis/bootstrap.sh",), files=files))
+    end, out, err = await run(engine, container_spec(command=("/aegis/bootstrap.sh",), files=BOOTSTRAP, uid=0))
     assert out == "from the file\n"
-    assert "Permission denied" in err
+    assert "Read-only file system" in err
     assert end.exit_code == 1
+
+
+async def test_different_files_do_not_mix(engine: DockerEngine) -> None:
+    show = ("/bin/sh", "-c", "cat /aegis/*")
+    files = [{"/aegis/a": b"one"}, {"/aegis/a": b"two"}, {"/aegis/b": b"three"}]
+    specs = [container_spec(command=show, files=each) for each in files]
+    outs = [out for _, out, _ in await asyncio.gather(*(run(engine, spec) for spec in specs))]
+    assert outs == ["one", "two", "three"]
+
+
+async def test_files_come_back_after_somebody_pruned_the_volumes(engine: DockerEngine, docker_host: HostDocker) -> None:
+    spec = container_spec(command=("/aegis/bootstrap.sh",), files=BOOTSTRAP)
+    await run(engine, spec)
+    [volume] = docker_host.api("GET", "/volumes")["Volumes"]
+    docker_host.api("DELETE", f"/volumes/{volume['Name']}")
+    _, out, _ = await run(engine, spec)
+    assert out == "from the file\n"
+
+
+async def test_files_leave_nothing_behind_and_are_nobodys_leftover(
+    connect: Connect, engine: DockerEngine, docker_host: HostDocker
+) -> None:
+    other = connect(docker_host.socket_path)
+    await run(other, container_spec(files=BOOTSTRAP))
+    assert await other.list_managed() == []
+    [left_by_a_crash] = await engine.list_managed()
+    assert left_by_a_crash.what == "volume"
+    await other.close()
+    assert await engine.list_managed() == []
 
 
 async def test_command_is_the_whole_argument_vector_whatever_the_image_entrypoint(
@@ -207,3 +237,12 @@ async def test_wait_survives_a_real_restart_of_the_engine(
     await asyncio.to_thread(docker_host.stop_dockerd, signal_name)
     await asyncio.to_thread(docker_host.start_dockerd)
     assert (await waiting).exit_code != 0
+
+
+async def test_a_large_log_comes_whole_and_in_bounded_pieces(engine: DockerEngine) -> None:
+    script = "i=0; while [ $i -lt 20 ]; do dd if=/dev/zero bs=20000 count=1 2>/dev/null; i=$((i+1)); done"
+    container_id = await engine.create(container_spec(command=("/bin/sh", "-c", script)))
+    await engine.start(container_id)
+    pieces = [len(piece) async for _, piece in engine.logs(container_id)]
+    assert sum(pieces) == 400_000
+    assert max(pieces) <= PIECE_BYTES_MAX
