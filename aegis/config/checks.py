@@ -8,7 +8,7 @@ from aegis.config.table import VARIABLES
 from aegis.documents.problems import Note, Path, nearest
 from aegis.documents.table import Reading
 
-_RESERVED = ("AEGIS_CONFIG_PATH",)
+_OTHERS = ("AEGIS_API_URL", "AEGIS_API_TOKEN", "AEGIS_API_TOKEN_FILE")  # the command line's
 
 
 def check(reading: Reading, environ: Mapping[str, str]) -> None:
@@ -52,7 +52,7 @@ def _variables(reading: Reading, environ: Mapping[str, str]) -> None:
     """A misspelt variable would be a setting that silently is not one; but the environment is not ours alone."""
     sections = tuple({f"AEGIS_{name.split('_')[1]}_" for name in VARIABLES if name.count("_") > 1})
     for name in sorted(environ):
-        if name.startswith(sections) and name not in VARIABLES and name not in _RESERVED:
+        if name.startswith(sections) and name not in VARIABLES and name not in _OTHERS:
             near = nearest(name, VARIABLES)
             hint = f"; did you mean {near}?" if near else ""
             reading.notes.append(Note(name, 0, f"no option has this environment variable{hint}"))

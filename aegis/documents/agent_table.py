@@ -48,6 +48,7 @@ from aegis.documents.readers import (
 )
 from aegis.documents.table import Dialect, Field, Table
 from aegis.domain.manifest import AccessMode, ExecutionMode, NetworkMode, PullPolicy, StorageClass
+from aegis.domain.prompt import check_template
 
 PAGE, DOCUMENTS = Dialect.PAGE, Dialect.DOCUMENTS
 API_VERSION = "100monkeys.ai/v1"
@@ -97,6 +98,13 @@ def _regex(value: str) -> str:
     return value
 
 
+def _template(value: str) -> str:
+    wrong = check_template(value)
+    if wrong:
+        raise Mistake("a template whose variables exist", wrong)
+    return value
+
+
 def _command(value: str) -> str:
     if not value or "\0" in value:
         raise Mistake("a program or an argument")
@@ -124,12 +132,13 @@ def _target(value: str) -> str | None:
     if value == "stdout":
         return None
     if value == "stderr":
-        raise Mistake("stdout or a path", "the stderr of an iteration is not available to validators in this version")
+        raise Mistake("stdout or a path", "a validator of stderr is understood, and not available in this version")
     path: str = CONTAINER_PATH.read(Scalar(value, value, "string", 0, 0))
     return path
 
 
 SCHEMA = Reader("a JSON Schema", _schema)
+TEMPLATE = text("a template", _template)
 REGEX = text("a regular expression", _regex)
 ARGV = Reader('a list of arguments (["python3", "check.py"])', _argv)
 TARGET = Reader("stdout or a path", lambda node: _target(text("stdout or a path").read(node)))
@@ -169,7 +178,7 @@ _RUNTIME = (
     ),
     Field("spec.runtime.temperature", "", not_yet("temperature"), "Not available in this version.", DOCUMENTS),
     Field("spec.task.instruction", "instruction", TEXT, "The agent's standing task."),
-    Field("spec.task.prompt_template", "prompt_template", TEXT, "How the prompt is put together.", DOCUMENTS),
+    Field("spec.task.prompt_template", "prompt_template", TEMPLATE, "How the prompt is put together.", DOCUMENTS),
     Field("spec.task.agentskills", "", not_yet("agentskills"), "Not available in this version.", DOCUMENTS),
     Field("spec.task.input_data", "", not_yet("input_data"), "Not available in this version.", DOCUMENTS),
     Field(

@@ -14,7 +14,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from aegis.documents.problems import Path, show_path
-from aegis.documents.table import Dialect, Reading, Table
+from aegis.documents.table import Reading, Table
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 MASK = "********"
@@ -68,6 +68,8 @@ def _report(model: type[BaseModel], table: Table, reading: Reading, detail: Erro
     if any(target[: len(failed)] == failed[: len(target)] for failed in reading.failed if failed):
         return  # it, or something in it, has been reported as what it is: unreadable
     if detail["type"] == "missing" or target not in reading.said:
+        if reading.problems and not table.paths_for(target):
+            return  # a whole section: what is wrong in it has been said
         path = _say(table, reading, target)
         if any(path[: len(said.path)] == said.path for said in reading.said.values() if len(said.path) > len(path)):
             return
@@ -94,10 +96,8 @@ def _real_target(reading: Reading, location: tuple[str | int, ...]) -> Path:
 def _say(table: Table, reading: Reading, target: Path) -> Path:
     """How the document would have said it, in the dialect it speaks."""
     ways = table.paths_for(target)
-    spoken = reading.dialects
-    documents = spoken.get(Dialect.DOCUMENTS, 0) > spoken.get(Dialect.PAGE, 0)
-    avoided = Dialect.PAGE if documents else Dialect.DOCUMENTS
-    ways.sort(key=lambda way: way[0].dialect is avoided)
+    other = reading.unspoken()
+    ways.sort(key=lambda way: way[0].dialect is other)
     return ways[0][1] if ways else target
 
 

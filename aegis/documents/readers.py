@@ -150,7 +150,7 @@ ANYTHING = Reader("anything", to_python)
 def choice(values: type[StrEnum] | Iterable[str], *, not_yet: Iterable[str] = ()) -> Reader:
     """One of some words, exactly as written here. `not_yet`: words that are right and that cannot be had today."""
     words = [str(value) for value in values]
-    wanted = "one of " + ", ".join(words)
+    wanted = "one of " + ", ".join(words) if len(words) > 1 else words[0]
     later = frozenset(not_yet)
 
     def read(node: Node) -> str:

@@ -143,6 +143,13 @@ class Reading:
         found = {path[length] for path in known if path[:length] == target and len(path) > length}
         return sorted(index for index in found if isinstance(index, int))
 
+    def unspoken(self) -> Dialect | None:
+        """The dialect the document does not speak; None when it speaks both alike, or neither."""
+        page, documents = self.dialects.get(Dialect.PAGE, 0), self.dialects.get(Dialect.DOCUMENTS, 0)
+        if page == documents:
+            return None
+        return Dialect.PAGE if documents > page else Dialect.DOCUMENTS
+
     def problem(self, said: Said, wanted: str, hint: str = "", *, found: str = "") -> None:
         """A problem with a value that could be read."""
         shown = found or ("(not shown)" if said.secret else said.node.describe())
@@ -311,9 +318,8 @@ class Walk:
 
     def _by_dialect(self, known: list[str], pattern: Pattern) -> tuple[list[str], list[str]]:
         """The words the document may use in the dialect it has spoken so far, and those of the other one only."""
-        spoken = self.reading.dialects
-        other = Dialect.PAGE if spoken.get(Dialect.DOCUMENTS, 0) > spoken.get(Dialect.PAGE, 0) else Dialect.DOCUMENTS
-        theirs = [word for word in known if self._only_in(other, (*pattern, word))]
+        other = self.reading.unspoken()
+        theirs = [word for word in known if other and self._only_in(other, (*pattern, word))]
         return [word for word in known if word not in theirs], theirs
 
     def _only_in(self, dialect: Dialect, pattern: Pattern) -> bool:
