@@ -173,7 +173,7 @@ class ContainerRuntime(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileRules:
-    """Path patterns relative to the volume's root; None: no restriction. `read_only` answers EROFS."""
+    """Path patterns from the volume's root (`/src/**`); None: no restriction. `read_only` answers EROFS."""
 
     read_only: bool = False
     read: tuple[str, ...] | None = None

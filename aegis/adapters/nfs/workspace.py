@@ -137,7 +137,7 @@ class _Files:
         *parents, name = split_path(path) or [b""]
         if not name:
             raise IsADirectoryError(errno.EISDIR, "the root")
-        directory, _ = self._walk(parents)
+        directory = self._directory(parents)
         mode = 0o644
         try:
             _, existing = self._fs.lookup(self._caller, directory, name)
@@ -176,8 +176,7 @@ class _Files:
         await settled(self._fs.commit(self._caller, node, 0, 0))
 
     async def list(self, path: str) -> Sequence[FileEntry]:
-        node, attributes = self._walk(split_path(path))
-        self._want(attributes, stat.S_IFDIR)
+        node = self._directory(split_path(path))
         listing = await settled(self._fs.readdir(self._caller, node))
         found = []
         for entry in listing.entries(0):
@@ -202,7 +201,7 @@ class _Files:
         *parents, name = split_path(path) or [b""]
         if not name:
             raise Refused(f"{path}: the root of a volume cannot be deleted; delete the volume")
-        directory, _ = self._walk(parents)
+        directory = self._directory(parents)
         await self._remove(directory, name, recursive, DEPTH_MAX)
 
     async def _remove(self, directory: Node, name: bytes, recursive: bool, depth: int) -> None:
@@ -223,6 +222,11 @@ class _Files:
         names = split_path(path)
         _, attributes = self._walk(names)
         return file_entry(names[-1] if names else b"", attributes)
+
+    def _directory(self, names: Sequence[bytes]) -> Node:
+        node, attributes = self._walk(names)
+        self._want(attributes, stat.S_IFDIR)
+        return node
 
     def _walk(self, names: Sequence[bytes]) -> tuple[Node, Attributes]:
         node = self._fs.root
