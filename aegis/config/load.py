@@ -90,6 +90,8 @@ def read_config(
         # Without the text: where YAML ends nobody knows which line holds a secret.
         raise ConfigError(source, error.problems) from None
     table = ENVELOPE_TABLE if _has_envelope(root) else BARE_TABLE
+    # A key written twice, a value that is no number: found before anybody knows which keys hold secrets.
+    problems = [replace(problem, secret=True) for problem in problems]
     walk = Walk(table, source, resolve=References(environ, secrets).resolve, guarded=True)
     reading = walk.read(root)
     for name, row in VARIABLES.items():

@@ -118,10 +118,9 @@ def _execution(reading: Reading) -> None:
     schema = reading.said.get(("~output", "schema"))
     if schema and reading.get(("~output", "format"), "json") != "json":
         reading.problem(schema, "no schema unless the format is json", found="a schema")
-    for key in ("timeout_seconds",):
-        script = reading.said.get(("~script", key))
-        if script and not reading.knows(("~script", "path")):
-            reading.missing((*script.path[:-1], "path"), "the path of the script")
+    timeout = reading.said.get(("~script", "timeout_seconds"))
+    if timeout and not reading.knows(("~script", "path")):
+        reading.missing((*timeout.path[:-1], "path"), "the path of the script")
 
 
 def _later(reading: Reading) -> None:

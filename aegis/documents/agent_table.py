@@ -385,6 +385,10 @@ _LATER = (
 AGENT_TABLE = Table(
     (*_IDENTITY, *_RUNTIME, *_RESOURCES, *_SECURITY, *_VOLUMES, *_EXECUTION, *_VALIDATION, *_TOOLS, *_LATER)
 )
+# What stands behind a value that a manifest leaves to the node (`explain` says so).
 FROM_CONFIG = {
     "runtime.image_pull_policy": "the node's runtime.image_pull_policy",
+    "volumes[].mount_profile": "the node's storage.mount_profile",
+    "volumes[].size_limit_bytes": "the node's storage.default_size_limit",
+    "volumes[].ttl_hours": "the node's storage.default_ttl_hours",
 }

@@ -6,6 +6,7 @@ in the document the value came from, not at the model's name for it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from aegis.documents.problems import Path, show_path
-from aegis.documents.table import Reading, Table
+from aegis.documents.table import Reading, Said, Table
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 MASK = "********"
@@ -102,17 +103,19 @@ def _say(table: Table, reading: Reading, target: Path) -> Path:
 
 
 def explain(model: BaseModel, reading: Reading, defaults: Mapping[str, str] | None = None) -> tuple[Row, ...]:
-    """Every value of the model and where it came from. `defaults`: for a path, what stands behind an unsaid value."""
+    """Every value of the model and where it came from. `defaults`: for a path, `[]` for any
+    index, what stands behind a value nobody said."""
     rows = []
     for path, value in _leaves(model.model_dump(mode="python")):
         said = reading.said.get(path) or _around(reading, path)
-        where = said.where if said else (defaults or {}).get(show_path(path), "default")
+        anywhere = re.sub(r"\[\d+\]", "[]", show_path(path))
+        where = said.where if said else (defaults or {}).get(anywhere, "default")
         secret = said is not None and said.secret
         rows.append(Row(show_path(path), MASK if secret else _text(value), where))
     return tuple(rows)
 
 
-def _around(reading: Reading, path: Path) -> Any:
+def _around(reading: Reading, path: Path) -> Said | None:
     for length in range(len(path) - 1, 0, -1):
         if path[:length] in reading.said:
             return reading.said[path[:length]]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from aegis.documents.nodes import Mapping, Node, Scalar, Sequence, is_null, to_python
+from aegis.documents.nodes import Node, Scalar, Sequence, is_null, to_python
 from aegis.documents.problems import nearest
 
 WEEK_SECONDS = 7 * 24 * 3600
@@ -301,13 +301,3 @@ def _read_items(items: list[Node], item: Reader) -> tuple[Any, ...]:
     if mistakes:
         raise Mistakes(mistakes)
     return tuple(values)
-
-
-def _mapping(node: Node) -> dict[str, Any]:
-    if not isinstance(node, Mapping):
-        raise Mistake("a mapping")
-    value: dict[str, Any] = to_python(node)
-    return value
-
-
-MAPPING = Reader("a mapping", _mapping)

@@ -122,7 +122,6 @@ class Reading:
     said: dict[Path, Said] = field(default_factory=dict)
     failed: set[Path] = field(default_factory=set)  # said, but unusable: not to be called missing as well
     places: dict[Path, Node] = field(default_factory=dict)  # every node of the document by its path
-    keys: dict[Path, Key] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     dialects: dict[Dialect, int] = field(default_factory=dict)
@@ -236,13 +235,18 @@ class Walk:
     def _mapping(self, node: Mapping, pattern: Pattern, path: Path, captures: tuple[str | int, ...]) -> None:
         children = self.table.children(pattern)
         for name, (key, value) in node.entries.items():
-            self.reading.keys[(*path, name)] = key
             if name in children:
                 self._visit(value, (*pattern, name), (*path, name), captures)
             elif "*" in children:
-                self._visit(value, (*pattern, "*"), (*path, name), (*captures, name))
+                self._named(value, (*pattern, "*"), (*path, name), (*captures, name))
             else:
                 self._unknown(key, pattern, path)
+
+    def _named(self, node: Node, pattern: Pattern, path: Path, captures: tuple[str | int, ...]) -> None:
+        if self.table.field(pattern) is None and (is_null(node) or (isinstance(node, Mapping) and not node.entries)):
+            self.reading._add(path, node, node.describe(), "an entry")
+        else:
+            self._visit(node, pattern, path, captures)
 
     def _list(self, node: ListNode, pattern: Pattern, path: Path, captures: tuple[str | int, ...]) -> None:
         for index, item in enumerate(node.items):

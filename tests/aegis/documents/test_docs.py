@@ -1,0 +1,35 @@
+"""docs/manifest.md and docs/configuration.md: their examples are read, their tables are those the code reads by."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from aegis.config.load import read_config
+from aegis.config.registry import read_registry
+from aegis.documents import load_manifest
+from tests.support.reference import DOCS, TABLES, replaced
+
+
+def examples(name: str) -> list[str]:
+    return re.findall(r"```yaml\n(.*?)```", (DOCS / name).read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("text", examples("manifest.md"))
+def test_the_manifests_of_the_documentation_are_read_without_a_note(text: str) -> None:
+    assert load_manifest(text, "manifest.md").notes == ()
+
+
+@pytest.mark.parametrize("text", examples("configuration.md"))
+def test_the_configurations_of_the_documentation_are_read_without_a_note(text: str) -> None:
+    if "kind: RuntimeRegistry" in text:
+        assert read_registry(text, "configuration.md").notes == ()
+    else:
+        assert read_config(text, "configuration.md", {}, base_directory="/").notes == ()
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_tables_of_keys_are_current(name: str) -> None:
+    document = (DOCS / name).read_text(encoding="utf-8")
+    assert document == replaced(document, TABLES[name]()), "run: python -m tests.support.reference"
