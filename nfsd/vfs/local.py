@@ -133,7 +133,7 @@ class LocalFileSystem(LocalNames):
     def parent(self, caller: Caller, directory: Node) -> tuple[Node, Attributes]:
         assert isinstance(directory, LocalNode)
         if directory.kind != stat.S_IFDIR:
-            raise failure(errno.ENOTDIR)
+            raise self.tree.unfit(directory, errno.ENOTDIR)
         if directory is not self.tree.root:
             self.tree.stat_by_name(directory)
             assert directory.parent is not None
@@ -157,7 +157,7 @@ class LocalFileSystem(LocalNames):
     def readdir(self, caller: Caller, directory: Node) -> Maybe[Listing]:
         assert isinstance(directory, LocalNode)
         if directory.kind != stat.S_IFDIR:
-            raise failure(errno.ENOTDIR)
+            raise self.tree.unfit(directory, errno.ENOTDIR)
         st = self.tree.stat(directory)
         snapshot = self.listings.fresh(directory, st.st_mtime_ns)
         if snapshot is not None:

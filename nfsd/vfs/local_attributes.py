@@ -74,7 +74,7 @@ class LocalAttributes(LocalBase):
     def readlink(self, caller: Caller, node: Node) -> bytes:
         assert isinstance(node, LocalNode)
         if node.kind != stat.S_IFLNK:
-            raise failure(errno.EINVAL)
+            raise self.tree.unfit(node, errno.EINVAL)
         self.tree.stat_by_name(node)
         assert node.parent is not None
         return os.readlink(node.name, dir_fd=self.tree.directory(node.parent))

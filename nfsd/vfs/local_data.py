@@ -128,7 +128,7 @@ class LocalData(LocalAttributes):
         node.used = True
         if offset > OFFSET_MAX - len(data):
             raise failure(errno.EFBIG)
-        if node.beside >= 0:
+        if node.beside >= 0 and len(data):
             self.drop_set_id(node, caller)
         _write_fully(fd, data, offset)
         if not self.stable:
@@ -141,7 +141,8 @@ class LocalData(LocalAttributes):
     def commit(self, caller: Caller, node: Node, offset: int, count: int) -> Maybe[None]:
         assert isinstance(node, LocalNode)
         if not self.stable:
-            self.tree.stat(node)
+            if node.kind != stat.S_IFREG or node.gone:
+                raise self.tree.unfit(node, errno.EISDIR if node.kind == stat.S_IFDIR else errno.EINVAL)
             return None
         # The whole file: Linux can flush a range (sync_file_range) only without the metadata needed to find it again.
         return self.flusher.flush(node, self.tree.file(node, writing=False), metadata=False)

@@ -191,7 +191,7 @@ class LocalNames(LocalData):
         assert isinstance(directory, LocalNode)
         check(name)
         if node.kind == stat.S_IFDIR:
-            raise failure(errno.EPERM)
+            raise self.tree.unfit(node, errno.EPERM)
         self.tree.stat_by_name(node)
         assert node.parent is not None
         with self._two(node.parent, directory) as (from_fd, to_fd):

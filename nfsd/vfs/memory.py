@@ -358,9 +358,10 @@ class MemoryFileSystem(FileSystem):
     def rename(
         self, caller: Caller, from_directory: Node, from_name: bytes, to_directory: Node, to_name: bytes
     ) -> Attributes | None:
+        check(from_name)
         check(to_name)
-        node = self._child(from_directory, from_name)
         source, target = self._directory(from_directory), self._directory(to_directory)
+        node = self._child(source, from_name)
         replaced = target.children.get(to_name)
         if replaced is node:
             return None

@@ -110,7 +110,7 @@ class Tree:
         """Look a name up on disk. ENOENT, ENOTDIR; EACCES for a mount point."""
         check(name)
         if directory.kind != stat.S_IFDIR:
-            raise failure(errno.ENOTDIR)
+            raise self.unfit(directory, errno.ENOTDIR)
         for _ in range(_RACES_MAX):
             fd = directory.fd
             if fd < 0:
@@ -171,6 +171,10 @@ class Tree:
     def missing(self, node: LocalNode) -> OSError:
         """What to raise for a node without a place."""
         return failure(errno.ESTALE) if node.gone else Misplaced(node.fileid, node.generation)
+
+    def unfit(self, node: LocalNode, code: int) -> OSError:
+        """What to raise for a node of the wrong kind: one that is gone is stale, whatever it was."""
+        return failure(errno.ESTALE if node.gone else code)
 
     def path(self, node: LocalNode) -> bytes:
         """From the root, without asking the disk. ESTALE when a part of the way is not known."""
@@ -244,7 +248,7 @@ class Tree:
             node.used = True
             return node.fd
         if node.kind != stat.S_IFDIR:
-            raise failure(errno.ENOTDIR)
+            raise self.unfit(node, errno.ENOTDIR)
         way = []
         for step in self._upwards(node):
             if step.fd >= 0:
@@ -264,7 +268,7 @@ class Tree:
             node.used = True
             return fd
         if node.kind != stat.S_IFREG:
-            raise failure(errno.EISDIR if node.kind == stat.S_IFDIR else errno.EINVAL)
+            raise self.unfit(node, errno.EISDIR if node.kind == stat.S_IFDIR else errno.EINVAL)
         self.stat_by_name(node)
         assert node.parent is not None
         flags = FILE_FLAGS | (os.O_RDWR if writing else os.O_RDONLY)
