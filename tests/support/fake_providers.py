@@ -1,0 +1,108 @@
+"""OpenAI's and Anthropic's APIs as far as they bite: they check what they are sent as the real ones do, then answer
+what the test set. Real HTTP on loopback; the official SDKs speak to them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+KEY = "sk-test-0123456789abcdef"
+
+
+@dataclass
+class Fault:
+    """`status` 0: accept and never answer; -1: cut the connection."""
+
+    status: int
+    body: Any = None
+
+
+@dataclass
+class Provider:
+    """`faults` come first, one each request; then `answer` for ever."""
+
+    answer: dict[str, Any]
+    faults: list[Fault] = field(default_factory=list)
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+    url: str = ""
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.requests.append(body)
+        if self.faults:
+            fault = self.faults.pop(0)
+            if fault.status == 0:
+                await self.released.wait()
+                return web.Response(status=500)
+            if fault.status == -1:
+                assert request.transport is not None
+                request.transport.abort()
+                return web.Response()
+            if isinstance(fault.body, str):
+                return web.Response(status=fault.status, text=fault.body, content_type="application/json")
+            return web.json_response(fault.body or {"error": {"message": "so it is"}}, status=fault.status)
+        if complaint := self.check(request, body):
+            return web.json_response({"error": {"type": "invalid_request_error", "message": complaint}}, status=400)
+        return web.json_response(self.answer)
+
+    def check(self, request: web.Request, body: dict[str, Any]) -> str:
+        raise NotImplementedError
+
+
+class FakeOpenAI(Provider):
+    path = "/v1/chat/completions"
+
+    def check(self, request: web.Request, body: dict[str, Any]) -> str:
+        if request.headers.get("Authorization") != f"Bearer {KEY}":
+            return "wrong key"
+        names = [tool["function"]["name"] for tool in body.get("tools", [])]
+        asked: set[str] = set()
+        for message in body["messages"]:
+            for call in message.get("tool_calls", []):
+                names.append(call["function"]["name"])
+                asked.add(call["id"])
+            if message["role"] == "tool" and message["tool_call_id"] not in asked:
+                return "messages with role 'tool' must be a response to a preceding message with 'tool_calls'"
+        bad = [name for name in names if not NAME.fullmatch(name)]
+        return f"string does not match pattern: {bad[0]}" if bad else ""
+
+
+class FakeAnthropic(Provider):
+    path = "/v1/messages"
+
+    def check(self, request: web.Request, body: dict[str, Any]) -> str:
+        if request.headers.get("x-api-key") != KEY:
+            return "wrong key"
+        if "max_tokens" not in body:
+            return "max_tokens: Field required"
+        previous, open_calls = "", set()
+        for turn in body["messages"]:
+            if turn["role"] == previous:
+                return "roles must alternate"
+            previous = turn["role"]
+            results = {block["tool_use_id"] for block in turn["content"] if block["type"] == "tool_result"}
+            if open_calls - results:
+                return "tool_use ids were found without tool_result blocks immediately after"
+            open_calls = {block["id"] for block in turn["content"] if block["type"] == "tool_use"}
+            if any(block["type"] == "text" and not block["text"] for block in turn["content"]):
+                return "text content blocks must be non-empty"
+        bad = [tool["name"] for tool in body.get("tools", []) if not NAME.fullmatch(tool["name"])]
+        return f"tools: string should match pattern: {bad[0]}" if bad else ""
+
+
+async def serve(provider: Provider) -> web.AppRunner:
+    """Listening when it returns, with `url` set; the caller cleans the runner up."""
+    app = web.Application()
+    app.router.add_post(provider.path, provider.handle)  # type: ignore[attr-defined]
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    provider.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    return runner
