@@ -1,0 +1,28 @@
+"""A served export on a temporary directory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.served import Served, local
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    path = tmp_path / "volume"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def served(request: pytest.FixtureRequest, volume: Path) -> Iterator[Served]:
+    """On both event loops; uvloop is optional for users, not for us."""
+    factory = None
+    if request.param == "uvloop":
+        factory = pytest.importorskip("uvloop", reason="uvloop is not installed").new_event_loop
+    with Served(loop_factory=factory) as served:
+        served.attach(lambda: local(volume))
+        yield served
