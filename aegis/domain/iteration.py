@@ -46,6 +46,7 @@ class Iteration:
     tool_calls: int = 0
     verdict: Verdict | None = None
     error: str | None = None
+    error_code: str | None = None  # stable, beside the text in `error`
     feedback: str | None = None  # what the next iteration is told
 
     def after(self, event: IterationEvent, at: datetime, **changes: Any) -> Iteration:

@@ -144,10 +144,15 @@ class SqlStore:
             return await volumes.get(connection, tenant_id, volume_id)
 
     async def list_volumes(
-        self, tenant_id: str | None = None, *, states: Sequence[VolumeState] = (), limit: int = 1000
+        self,
+        tenant_id: str | None = None,
+        *,
+        states: Sequence[VolumeState] = (),
+        owner_execution_id: str | None = None,
+        limit: int = LIST_MAX,
     ) -> list[Volume]:
         async with self._database.read() as connection:
-            return await volumes.newest(connection, tenant_id, states, _bounded(limit))
+            return await volumes.newest(connection, tenant_id, states, owner_execution_id, _bounded(limit))
 
     async def update_volume(self, volume: Volume, *, expect: VolumeState, events: Sequence[Event] = ()) -> None:
         async with self._database.write() as connection:

@@ -131,6 +131,7 @@ iterations = Table(
     Column("tool_calls", Integer, nullable=False),
     Column("verdict", AnyJson),
     Column("error", AnyText),
+    Column("error_code", String(64)),
     Column("feedback", AnyText),
 )
 

@@ -34,13 +34,19 @@ async def get(connection: AsyncConnection, tenant_id: str, volume_id: str) -> Vo
 
 
 async def newest(
-    connection: AsyncConnection, tenant_id: str | None, states: Sequence[VolumeState], limit: int
+    connection: AsyncConnection,
+    tenant_id: str | None,
+    states: Sequence[VolumeState],
+    owner_execution_id: str | None,
+    limit: int,
 ) -> list[Volume]:
     query = select(volumes).order_by(volumes.c.created_at.desc(), volumes.c.id).limit(limit)
     if tenant_id is not None:
         query = query.where(volumes.c.tenant_id == tenant_id)
     if states:
         query = query.where(volumes.c.state.in_([state.value for state in states]))
+    if owner_execution_id is not None:
+        query = query.where(volumes.c.owner_execution_id == owner_execution_id)
     return [volume_of(row) for row in await connection.execute(query)]
 
 

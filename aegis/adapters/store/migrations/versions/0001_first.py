@@ -72,6 +72,7 @@ def _executions() -> None:
         sa.Column("tool_calls", sa.Integer, nullable=False),
         sa.Column("verdict", sa.JSON),
         sa.Column("error", sa.Text),
+        sa.Column("error_code", sa.String(64)),
         sa.Column("feedback", sa.Text),
         sa.PrimaryKeyConstraint("execution_id", "number", name="pk_iterations"),
         sa.ForeignKeyConstraint(

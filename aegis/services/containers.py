@@ -1,0 +1,215 @@
+"""Containers of an iteration: what they are made from, and their whole life in one block.
+
+The rules to know:
+- Names are chosen before anything is made, so what a lost reply has made can be removed by name.
+- Making is not broken off (`finished`): a creation that goes on in the engine after we stopped looking would leave a
+  container that nobody removes. Removing is not broken off either, and happens however the block ends.
+- Each container has Docker volumes of its own, under names never used before: an existing name keeps its old options.
+  They are removed when the container is gone, which is also what unmounts them and flushes what was written.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+from uuid import uuid4
+
+from aegis.domain.execution import Execution
+from aegis.domain.labels import execution_labels
+from aegis.domain.manifest import AccessMode, PullPolicy, Runtime
+from aegis.errors import AegisError, WorldError
+from aegis.ports import Clock, ContainerRuntime, ContainerSpec, NfsMount
+from aegis.services.recorder import Journal
+from aegis.services.timing import Retries, finished, retried, within
+from aegis.services.volumes import MountedVolume, working_directory
+
+logger = logging.getLogger(__name__)
+
+BOOTSTRAP_PATH: Final = "/aegis/bootstrap.py"
+BOOTSTRAP_COMMAND: Final = ("python3", BOOTSTRAP_PATH)
+REMOVE_SECONDS: Final = 300.0  # of all removals of one container; what is left then is the reconciler's
+REMOVE_RETRIES: Final = Retries(attempts_max=3, pause_seconds=1.0)
+LOG_TAIL_BYTES: Final = 16 * 1024
+LOG_SECONDS: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What a container is made from, and what it needs set beside what the manifest sets."""
+
+    reference: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSettings:
+    """The node's part of every container; plain values and pure functions, from the configuration."""
+
+    node_id: str  # whose containers these are: the reconciler removes no others
+    orchestrator_url: str  # as containers reach us
+    network: str | None
+    nfs_host: str  # as the engine's host reaches the gateway
+    nfs_port: int
+    mount_options: Callable[[str | None], str]  # of a mount profile (None: the node's default), the whole `o=`
+    image_of: Callable[[Runtime], Image]  # the image named, or the one a language and version mean; AegisError: none
+    default_pull_policy: PullPolicy
+    bootstrap: bytes
+    bootstrap_command: tuple[str, ...] = BOOTSTRAP_COMMAND
+    environment: Mapping[str, str] = field(default_factory=dict)  # of every container; the image's and manifest's win
+
+
+class ContainerMaker:
+    """Makes `ContainerSpec`s from the node's settings and an execution. Pure but for fresh names."""
+
+    def __init__(self, settings: ContainerSettings) -> None:
+        self._settings = settings
+
+    @property
+    def orchestrator_url(self) -> str:
+        return self._settings.orchestrator_url
+
+    def image(self, runtime: Runtime) -> tuple[str, PullPolicy]:
+        policy = runtime.image_pull_policy or self._settings.default_pull_policy
+        return self._settings.image_of(runtime).reference, policy
+
+    def agent(self, execution: Execution, number: int, token: str, mounted: Sequence[MountedVolume]) -> ContainerSpec:
+        """The agent's own: bootstrap and the token are in it, the prompt is not."""
+        own = {
+            "AEGIS_ORCHESTRATOR_URL": self._settings.orchestrator_url,
+            "AEGIS_AGENT_ID": execution.agent_id,
+            "AEGIS_EXECUTION_ID": execution.id,
+            "AEGIS_ITERATION": str(number),
+            "AEGIS_MODEL_ALIAS": execution.manifest.runtime.model_alias,
+            "AEGIS_LLM_TIMEOUT_SECONDS": f"{execution.manifest.execution.llm_timeout_seconds:g}",
+            "AEGIS_DISPATCH_TOKEN": token,
+        }
+        return self._spec(
+            execution,
+            number,
+            mounted,
+            kind="agent",
+            command=self._settings.bootstrap_command,
+            own=own,
+            files={BOOTSTRAP_PATH: self._settings.bootstrap},
+        )
+
+    def validator(
+        self, execution: Execution, number: int, command: tuple[str, ...], mounted: Sequence[MountedVolume]
+    ) -> ContainerSpec:
+        """A script validator's: the agent's image, limits, files and network, and nothing to call us with."""
+        return self._spec(execution, number, mounted, kind="validator", command=command, own={}, files={})
+
+    def _spec(
+        self,
+        execution: Execution,
+        number: int,
+        mounted: Sequence[MountedVolume],
+        *,
+        kind: Literal["agent", "validator"],
+        command: tuple[str, ...],
+        own: Mapping[str, str],
+        files: Mapping[str, bytes],
+    ) -> ContainerSpec:
+        manifest, resources = execution.manifest, execution.manifest.resources
+        image = self._settings.image_of(manifest.runtime)
+        return ContainerSpec(
+            name=f"aegis-{kind}-{uuid4()}",
+            image=image.reference,
+            command=command,
+            environment={**self._settings.environment, **image.environment, **manifest.environment, **own},
+            uid=execution.container_uid,
+            gid=execution.container_gid,
+            cpu_quota=resources.cpu_quota,
+            memory_bytes=resources.memory_bytes,
+            pids_limit=resources.pids_limit,
+            network=self._settings.network,
+            mounts=tuple(self._mount(each) for each in mounted),
+            labels=execution_labels(self._settings.node_id, execution.id, number, execution.tenant_id),
+            working_directory=working_directory(mounted) if kind == "validator" else "/",
+            kind=kind,
+            files=files,
+        )
+
+    def _mount(self, mounted: MountedVolume) -> NfsMount:
+        return NfsMount(
+            volume_name=f"{mounted.attachment.docker_volume_name}-{uuid4().hex[:12]}",
+            target=mounted.spec.mount_path,
+            address=self._settings.nfs_host,
+            port=self._settings.nfs_port,
+            export_path=mounted.volume.export_path,
+            options=self._settings.mount_options(mounted.spec.mount_profile),
+            read_only=mounted.spec.access_mode is AccessMode.READ_ONLY,
+        )
+
+
+class Containers:
+    """Runs containers on the engine and leaves nothing of them behind."""
+
+    def __init__(self, runtime: ContainerRuntime, clock: Clock, *, remove_retries: Retries = REMOVE_RETRIES) -> None:
+        self._runtime = runtime
+        self._clock = clock
+        self._remove_retries = remove_retries
+
+    @asynccontextmanager
+    async def running(self, spec: ContainerSpec, journal: Journal) -> AsyncIterator[str]:
+        """The id of a started container with its volumes mounted. After the block it is gone, whatever happened; what
+        could not be removed is logged and left to the reconciler."""
+        try:
+            container_id = await finished(self._make(spec), f"make {spec.name}")
+            await journal.tell("container.created", container_id=container_id, name=spec.name, container_kind=spec.kind)
+            await self._runtime.start(container_id)
+            await journal.tell("container.started", container_id=container_id, name=spec.name)
+            yield container_id
+        finally:
+            await finished(self._remove(spec, journal), f"remove {spec.name}")
+
+    async def last_lines(self, container_id: str) -> str:
+        """The end of what an ended container wrote; "" when it cannot be had."""
+
+        async def collect() -> str:
+            tail: deque[bytes] = deque()
+            size = 0
+            async for _, chunk in self._runtime.logs(container_id):
+                tail.append(chunk)
+                size += len(chunk)
+                while size - len(tail[0]) >= LOG_TAIL_BYTES:
+                    size -= len(tail.popleft())
+            return b"".join(tail)[-LOG_TAIL_BYTES:].decode("utf-8", "replace").strip()
+
+        try:
+            return await within(self._clock, LOG_SECONDS, collect(), f"logs of {container_id}")
+        except (AegisError, TimeoutError) as error:
+            logger.warning("the output of container %s cannot be read: %s", container_id, error)
+            return ""
+
+    async def _make(self, spec: ContainerSpec) -> str:
+        for mount in spec.mounts:
+            await self._runtime.create_volume(mount, spec.labels)
+        return await self._runtime.create(spec)
+
+    async def _remove(self, spec: ContainerSpec, journal: Journal) -> None:
+        try:
+            await within(self._clock, REMOVE_SECONDS, self._remove_all(spec), f"removal of {spec.name}")
+        except (AegisError, TimeoutError) as error:
+            logger.error("container %s or a volume of it is left over: %s", spec.name, error)
+            return
+        await journal.tell("container.removed", name=spec.name)
+
+    async def _remove_all(self, spec: ContainerSpec) -> None:
+        """Volumes can go only when the container has gone."""
+        await self._persistently(lambda: self._runtime.remove_container(spec.name))
+        failures = []
+        for mount in spec.mounts:
+            try:
+                await self._persistently(lambda name=mount.volume_name: self._runtime.remove_volume(name))  # type: ignore[misc]
+            except WorldError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    async def _persistently(self, remove: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        await retried(self._clock, self._remove_retries, remove)

@@ -1,0 +1,166 @@
+"""One execution from its first volume to its last: pull, attach, iterate until one passes, release.
+
+The order: running, image, volumes, iterations; then volumes detached and the ephemeral ones deleted, however it went.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from aegis.domain.execution import Execution, ExecutionEvent, ExecutionState
+from aegis.domain.iteration import Iteration, IterationState
+from aegis.domain.manifest import ExecutionMode
+from aegis.domain.refinement import summary_of
+from aegis.errors import AegisError, WorldError
+from aegis.ports import Clock, ContainerRuntime, EventSink, PullProgress, Store
+from aegis.services.containers import ContainerMaker
+from aegis.services.iterations import IterationRunner, Work
+from aegis.services.recorder import Journal
+from aegis.services.timing import Retries, finished, retried, within
+from aegis.services.volumes import VolumeService
+
+logger = logging.getLogger(__name__)
+
+PROGRESS_SECONDS: Final = 1.0
+RELEASE_SECONDS: Final = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an execution ends: the event for its table, and what is stored with it."""
+
+    event: ExecutionEvent
+    output: str | None = None
+    code: str | None = None
+    message: str | None = None
+
+    @classmethod
+    def completed(cls, output: str | None) -> Outcome:
+        return cls(ExecutionEvent.SUCCEED, output=output)
+
+    @classmethod
+    def failed(cls, code: str, message: str) -> Outcome:
+        return cls(ExecutionEvent.FAIL, code=code, message=message)
+
+    @classmethod
+    def cancelled(cls) -> Outcome:
+        return cls(ExecutionEvent.CANCEL)
+
+
+class ExecutionRunner:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        runtime: ContainerRuntime,
+        maker: ContainerMaker,
+        volumes: VolumeService,
+        iterations: IterationRunner,
+        events: EventSink,
+        clock: Clock,
+        retries: Retries = Retries(),  # noqa: B008 - frozen
+    ) -> None:
+        self._store = store
+        self._runtime = runtime
+        self._maker = maker
+        self._volumes = volumes
+        self._iterations = iterations
+        self._events = events
+        self._clock = clock
+        self._retries = retries
+
+    async def run(self, execution: Execution, token: str) -> Outcome:
+        """How it ended; when it returns or is cancelled, nothing of it is left outside the store. Raises only what is
+        our own mistake."""
+        journal = Journal(self._events, self._clock, execution.id)
+        try:
+            return await self._in_time(execution, token, journal)
+        except AegisError as error:
+            return Outcome.failed(error.code, str(error))
+        finally:
+            await finished(self._release(execution), f"release of {execution.id}")
+
+    async def _in_time(self, execution: Execution, token: str, journal: Journal) -> Outcome:
+        seconds = execution.manifest.resources.execution_timeout_seconds
+        work = self._iterate(execution, token, journal)
+        if seconds is None:
+            return await work
+        try:
+            return await within(self._clock, seconds, work, f"iterations of {execution.id}")
+        except TimeoutError:
+            return Outcome.failed("execution_timeout", f"Not completed within {seconds:g} s, all iterations together")
+
+    async def _iterate(self, execution: Execution, token: str, journal: Journal) -> Outcome:
+        started = execution.after(ExecutionEvent.START, self._clock.now())
+        await self._store.update_execution(
+            started, expect=ExecutionState.PENDING, events=[journal.event("execution.started")]
+        )
+        journal.wake()
+        await self._pull(started, journal)
+        mounted = [await self._volumes.attach(started, spec) for spec in execution.manifest.volumes]
+        work = Work(started, token, mounted, journal)
+        plan = execution.manifest.execution
+        count = 1 if plan.mode is ExecutionMode.ONE_SHOT else plan.max_iterations
+        done: list[Iteration] = []
+        for number in range(1, count + 1):
+            iteration = await self._iterations.run(work, number, done[-1].feedback if done else None)
+            done.append(iteration)
+            if iteration.state is IterationState.SUCCESS:
+                return Outcome.completed(iteration.final)
+        return Outcome.failed(_code(done[-1]), summary_of(done))
+
+    async def _release(self, execution: Execution) -> None:
+        try:
+            await within(self._clock, RELEASE_SECONDS, self._released(execution), f"release of {execution.id}")
+        except (AegisError, TimeoutError) as error:
+            logger.error("volumes of execution %s are left to the reconciler: %s", execution.id, error)
+
+    async def _released(self, execution: Execution) -> None:
+        await retried(self._clock, self._retries, lambda: self._volumes.release(execution))
+
+    # ---- the image ----
+
+    async def _pull(self, execution: Execution, journal: Journal) -> None:
+        """Make the image present by the policy. Its progress becomes an event a second at most."""
+        image, policy = self._maker.image(execution.manifest.runtime)
+        latest: list[PullProgress] = []
+
+        def note(progress: PullProgress) -> None:
+            latest[:] = [progress]
+
+        async def tell(error: WorldError, pause: float) -> None:
+            await journal.tell("image.failed", image=image, error=str(error), retry_in_seconds=round(pause, 1))
+
+        await journal.tell("image.pulling", image=image, policy=policy.value)
+        reporting = asyncio.create_task(self._report(journal, latest), name=f"pull of {execution.id}")
+        try:
+            image_id = await retried(
+                self._clock,
+                self._retries,
+                lambda: self._runtime.ensure_image(image, policy, note),
+                before_pause=tell,
+            )
+        finally:
+            reporting.cancel()
+            await asyncio.gather(reporting, return_exceptions=True)
+        await journal.tell("image.pulled", image=image, image_id=image_id)
+
+    async def _report(self, journal: Journal, latest: list[PullProgress]) -> None:
+        while True:
+            await self._clock.sleep(PROGRESS_SECONDS)
+            while latest:
+                now = latest.pop()
+                await journal.tell(
+                    "image.progress",
+                    image=now.image,
+                    status=now.status,
+                    bytes_done=now.bytes_done,
+                    bytes_total=now.bytes_total,
+                )
+
+
+def _code(last: Iteration) -> str:
+    return "validation_failed" if last.state is IterationState.REFINING else last.error_code or "iteration_failed"

@@ -1,0 +1,297 @@
+"""The inner loop: the model's answers, its tool calls one after the other, and the container's commands between them.
+
+The container's bootstrap drives it over HTTP (`generate`, `dispatch_result`); the supervisor opens it for an iteration
+and waits for its end. The rules to know:
+
+- Bootstrap may repeat every call. A repetition finds the step that is under way, or what followed it: a session has one
+  step at a time, a task of its own that no lost connection breaks off.
+- State changes in the store first and in memory then; what to do next follows from the state alone (`conversation.py`).
+  A step that fails at the store is forgotten, and the next call takes it again.
+- A tool of the daemon runs before its result is stored: after a crash between the two it runs again. Commands do not:
+  a dispatch is stored before it is sent, and its result is taken once.
+- What is wrong with the agent (`IterationFailed`) and what is wrong with the model's provider (`ModelFailed`) end the
+  session by different exceptions: only the first counts as an iteration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from aegis.domain.briefing import system_prompt
+from aegis.domain.execution import Execution
+from aegis.domain.text import shorten
+from aegis.errors import Conflict, ModelFailed, WorldError
+from aegis.ports import Clock, EventSink, Gateway, LanguageModels, Message, ModelContext, ModelReply, Store
+from aegis.services.cmd_tool import result_text
+from aegis.services.conversation import CONVERSATION_CHARACTERS_MAX, Conversation, Dispatch
+from aegis.services.outcomes import IterationFailed
+from aegis.services.recorder import Journal
+from aegis.services.timing import Retries, retried
+from aegis.services.tools import EVENT_CHARACTERS_MAX, ToolBox, ToolContext
+from aegis.services.volumes import MountedVolume
+from aegis.services.workspaces import Workspaces
+
+logger = logging.getLogger(__name__)
+
+ROUNDS_MAX: Final = 50
+TAKEN_EVENT_CHARACTERS: Final = 4 * EVENT_CHARACTERS_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class FinalResponse:
+    content: str
+    tool_calls_executed: int
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One iteration's inner loop while its container lives. Made by `InnerLoop.session`; the supervisor reads it."""
+
+    execution: Execution
+    number: int
+    prompt: str
+    conversation: Conversation
+    tools: ToolContext
+    ended: asyncio.Future[FinalResponse]
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    step: asyncio.Task[dict[str, Any]] | None = None
+
+    @property
+    def contacted(self) -> bool:
+        """Whether the container has reached us at all."""
+        return self.conversation.contacted
+
+
+class InnerLoop:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        models: LanguageModels,
+        tools: ToolBox,
+        gateway: Gateway,
+        events: EventSink,
+        clock: Clock,
+        model_retries: Retries = Retries(),  # noqa: B008 - frozen
+        rounds_max: int = ROUNDS_MAX,
+    ) -> None:
+        self._store = store
+        self._models = models
+        self._tools = tools
+        self._gateway = gateway
+        self._events = events
+        self._clock = clock
+        self._model_retries = model_retries
+        self._rounds_max = rounds_max
+        self._sessions: dict[str, Session] = {}
+
+    # ---- for the supervisor ----
+
+    @asynccontextmanager
+    async def session(
+        self, execution: Execution, number: int, prompt: str, mounted: Sequence[MountedVolume], *, resume: bool = False
+    ) -> AsyncIterator[Session]:
+        """The iteration's inner loop is open inside the block, and everything of it has ended after it.
+
+        `resume` goes on with the conversation that is stored, as after a restart of the daemon; otherwise a new one
+        takes its place."""
+        files = Workspaces(self._gateway, mounted)
+        journal = Journal(self._events, self._clock, execution.id, number)
+        stored = await self._store.load_inner_loop(execution.id, number) if resume else None
+        if stored is not None:
+            conversation = Conversation.from_json(stored)
+        else:
+            system = Message("system", system_prompt(execution.manifest, files.mount_paths))
+            conversation = Conversation((system, Message("user", prompt)))
+            await self._store.save_inner_loop(execution.id, number, conversation.to_json())
+        ended: asyncio.Future[FinalResponse] = asyncio.get_running_loop().create_future()
+        context = ToolContext(execution, files, journal)
+        session = Session(execution, number, prompt, conversation, context, ended)
+        if execution.id in self._sessions:
+            raise Conflict(f"Execution {execution.id} has an iteration under way already")
+        self._sessions[execution.id] = session
+        try:
+            yield session
+        finally:
+            del self._sessions[execution.id]
+            await self._close(session)
+
+    async def wait_final(self, execution: Execution, number: int) -> FinalResponse:
+        """Returns when the model has given its final response. IterationFailed, ModelFailed."""
+        return await asyncio.shield(self._session(execution.id, number).ended)
+
+    # ---- for the container, through the API ----
+
+    async def task(self, execution: Execution, iteration: int) -> dict[str, Any]:
+        """What bootstrap begins with. Conflict when the iteration is not under way."""
+        session = self._session(execution.id, iteration)
+        async with session.lock:
+            if not session.contacted:
+                await self._save(session, replace(session.conversation, contacted=True))
+        return {
+            "prompt": session.prompt,
+            "messages": [],
+            "agent_id": execution.agent_id,
+            "execution_id": execution.id,
+            "iteration_number": iteration,
+            "model_alias": execution.manifest.runtime.model_alias,
+        }
+
+    async def generate(self, execution_id: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """What the container is to do next. The prompt is ours, whatever the container says it is."""
+        session = self._session(execution_id, int(payload["iteration_number"]))
+        return await self._next(session)
+
+    async def dispatch_result(self, execution_id: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """Take the result of the pending dispatch, once; then what follows it. Conflict for a dispatch never sent."""
+        session = self._session(execution_id)
+        async with session.lock:
+            conversation = session.conversation
+            pending, dispatch_id = conversation.pending, str(payload["dispatch_id"])
+            if pending is not None and dispatch_id == pending.dispatch_id:
+                await self._save(session, conversation.with_dispatch_taken(result_text(payload)))
+                await self._tell_taken(session, pending, payload)
+            elif dispatch_id not in conversation.taken:
+                raise Conflict(f"Dispatch {dispatch_id} is none of iteration {session.number}")
+        return await self._next(session)
+
+    # ---- the loop ----
+
+    def _session(self, execution_id: str, number: int | None = None) -> Session:
+        session = self._sessions.get(execution_id)
+        if session is None:
+            raise Conflict(f"Execution {execution_id} has no iteration under way")
+        if number is not None and session.number != number:
+            raise Conflict(f"Iteration {number} of execution {execution_id} is over: {session.number} is under way")
+        return session
+
+    async def _next(self, session: Session) -> dict[str, Any]:
+        """Join the step under way, or begin it. It goes on when this caller is gone."""
+        if session.step is None or session.step.done():
+            name = f"inner loop {session.execution.id} {session.number}"
+            session.step = asyncio.create_task(self._advance(session), name=name)
+            session.step.add_done_callback(_seen)
+        try:
+            return await asyncio.shield(session.step)
+        except asyncio.CancelledError:
+            if session.step.cancelled():
+                raise self._over(session) from None
+            raise
+        except (IterationFailed, ModelFailed) as error:
+            raise self._over(session) from error  # its own words are the supervisor's business
+
+    async def _advance(self, session: Session) -> dict[str, Any]:
+        """Until there is something for the container: a dispatch or the final response."""
+        try:
+            while True:
+                conversation = session.conversation
+                if conversation.final is not None:
+                    return self._finish(session, conversation.final)
+                if conversation.pending is not None:
+                    return conversation.pending.to_wire()
+                if conversation.next_call is not None:
+                    await self._call_tool(session)
+                else:
+                    await self._ask_model(session)
+        except Exception as error:
+            passing = isinstance(error, WorldError) and not isinstance(error, ModelFailed) and error.retryable
+            if not passing and not session.ended.done():  # what may pass is answered 503, and bootstrap asks again
+                session.ended.set_exception(error)
+            raise
+
+    def _finish(self, session: Session, content: str) -> dict[str, Any]:
+        conversation = session.conversation
+        if not session.ended.done():
+            session.ended.set_result(FinalResponse(content, conversation.tool_calls))
+        return {
+            "type": "final",
+            "content": content,
+            "tool_calls_executed": conversation.tool_calls,
+            "conversation": conversation.wire_messages(),
+        }
+
+    async def _call_tool(self, session: Session) -> None:
+        conversation = session.conversation
+        call = conversation.next_call
+        assert call is not None
+        result = await self._tools.call(call, session.tools)
+        if isinstance(result, Dispatch):
+            await self._save(session, replace(conversation, pending=result))
+            data = {"dispatch_id": result.dispatch_id, "command": result.command, "args": list(result.args)}
+            await session.tools.journal.tell("dispatch.sent", cwd=result.cwd, **data)
+        else:
+            await self._save(session, conversation.with_result(call.id, result))
+
+    async def _ask_model(self, session: Session) -> None:
+        conversation = session.conversation
+        if conversation.rounds >= self._rounds_max:
+            raise IterationFailed(f"no final response within {self._rounds_max} rounds of tool calls")
+        if conversation.characters > CONVERSATION_CHARACTERS_MAX:
+            raise IterationFailed(f"the conversation is longer than {CONVERSATION_CHARACTERS_MAX} characters")
+        began = self._clock.monotonic()
+        reply = await self._reply(session)
+        await self._save(session, conversation.with_answer(reply.content, reply.tool_calls))
+        await session.tools.journal.tell(
+            "model.called",
+            round=conversation.rounds + 1,
+            seconds=round(self._clock.monotonic() - began, 3),
+            input_tokens=reply.input_tokens,
+            output_tokens=reply.output_tokens,
+            content=shorten(reply.content, EVENT_CHARACTERS_MAX),
+            tool_calls=[call.name for call in reply.tool_calls[:100]],
+        )
+
+    async def _reply(self, session: Session) -> ModelReply:
+        """The model's answer, asked again while its provider fails in a way that may pass."""
+        execution = session.execution
+        model = self._models.get(execution.manifest.runtime.model_alias)
+        context = ModelContext(execution.id, execution.agent_name, session.number)
+        specs = self._tools.specs(execution)
+
+        async def tell(error: WorldError, pause: float) -> None:
+            await session.tools.journal.tell("model.failed", error=str(error), retry_in_seconds=round(pause, 1))
+
+        return await retried(
+            self._clock,
+            self._model_retries,
+            lambda: model.complete(session.conversation.messages, specs, context),
+            before_pause=tell,
+        )
+
+    async def _tell_taken(self, session: Session, dispatch: Dispatch, payload: Mapping[str, Any]) -> None:
+        await session.tools.journal.tell(
+            "dispatch.completed",
+            dispatch_id=dispatch.dispatch_id,
+            exit_code=payload["exit_code"],
+            duration_ms=payload.get("duration_ms"),
+            truncated=bool(payload.get("truncated")),
+            stdout=shorten(str(payload.get("stdout", "")), TAKEN_EVENT_CHARACTERS, tail_share=0.75),
+            stderr=shorten(str(payload.get("stderr", "")), TAKEN_EVENT_CHARACTERS, tail_share=0.75),
+        )
+
+    async def _save(self, session: Session, conversation: Conversation) -> None:
+        await self._store.save_inner_loop(session.execution.id, session.number, conversation.to_json())
+        session.conversation = conversation
+
+    async def _close(self, session: Session) -> None:
+        if session.step is not None:
+            session.step.cancel()
+            await asyncio.gather(session.step, return_exceptions=True)
+        if not session.ended.done():
+            session.ended.cancel()
+        elif not session.ended.cancelled():
+            session.ended.exception()  # seen: nobody may have waited for it
+
+    def _over(self, session: Session) -> Conflict:
+        return Conflict(f"Iteration {session.number} of execution {session.execution.id} is over")
+
+
+def _seen(step: asyncio.Task[dict[str, Any]]) -> None:
+    """A step's failure is kept in the session or taken again; the caller that began it may be gone."""
+    if not step.cancelled():
+        step.exception()

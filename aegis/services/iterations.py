@@ -1,0 +1,265 @@
+"""One iteration: a fresh container, one inner loop, one verdict.
+
+The order: container made and started, final response, container ended and removed, judged. The container is gone before
+anything is judged: what it wrote is flushed by the unmount, and nothing of it can change the files any more.
+
+The rules to know:
+- What the agent does wrong ends the iteration (`IterationFailed`), and the next is told. What the world does wrong (an
+  engine that fails, a container that never reached us) is tried again in the same iteration, with a new container and
+  from the beginning of the conversation, and is not counted; when that does not help it ends the execution.
+- The time for the final response runs from the container's start, not from the pull or the mount.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aegis.domain.briefing import task_prompt
+from aegis.domain.execution import Execution
+from aegis.domain.iteration import Iteration, IterationEvent, IterationState
+from aegis.domain.refinement import feedback_on_failure, feedback_on_verdict
+from aegis.domain.text import shorten
+from aegis.domain.validation import Judgement
+from aegis.errors import ContainerFailed, NotFound, WorldError
+from aegis.ports import Clock, ContainerExit, ContainerRuntime, Gateway, Store
+from aegis.services.containers import ContainerMaker, Containers
+from aegis.services.inner_loop import FinalResponse, InnerLoop, Session
+from aegis.services.judging.validators import Candidate, Panel, ScriptResult
+from aegis.services.outcomes import IterationFailed
+from aegis.services.recorder import Journal
+from aegis.services.timing import Retries, finished, retried, within
+from aegis.services.volumes import MountedVolume
+from aegis.services.workspaces import Workspaces
+
+logger = logging.getLogger(__name__)
+
+EXIT_SECONDS: Final = 10.0  # for the container to end by itself after the final response
+LOG_SHOWN: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the iterations of one execution share."""
+
+    execution: Execution
+    token: str
+    mounted: Sequence[MountedVolume]
+    journal: Journal
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How the agent's container did: its final response, and its exit code (None: it had to be killed)."""
+
+    final: FinalResponse
+    exit_code: int | None
+    container_id: str
+
+
+class IterationRunner:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        runtime: ContainerRuntime,
+        containers: Containers,
+        maker: ContainerMaker,
+        inner_loop: InnerLoop,
+        panel: Panel,
+        gateway: Gateway,
+        clock: Clock,
+        retries: Retries = Retries(),  # noqa: B008 - frozen
+    ) -> None:
+        self._store = store
+        self._runtime = runtime
+        self._containers = containers
+        self._maker = maker
+        self._inner_loop = inner_loop
+        self._panel = panel
+        self._gateway = gateway
+        self._clock = clock
+        self._retries = retries
+
+    async def run(self, work: Work, number: int, feedback: str | None) -> Iteration:
+        """The iteration, ended and stored: success, refining or failed. WorldError when the world did not allow it;
+        whatever it raises, the stored iteration has ended by then."""
+        journal = work.journal.of(number)
+        iteration = Iteration(work.execution.id, number, IterationState.RUNNING, self._clock.now())
+        await self._store.add_iteration(iteration, [journal.event("iteration.started", number=number)])
+        journal.wake()
+        try:
+            answer = await self._answer(work, number, feedback, journal)
+            return await self._judged(work, iteration, answer, journal)
+        except IterationFailed as failure:
+            return await self._failed(iteration, failure, journal)
+        except BaseException as error:
+            broken_off = isinstance(error, asyncio.CancelledError)
+            reason = IterationFailed("it was broken off" if broken_off else str(error))
+            await finished(self._failed(iteration, reason, journal), f"end of iteration {number}")
+            raise
+
+    # ---- the agent ----
+
+    async def _answer(self, work: Work, number: int, feedback: str | None, journal: Journal) -> Answer:
+        prompt = task_prompt(work.execution.manifest, work.execution.input, number, feedback)
+
+        async def tell(error: WorldError, pause: float) -> None:
+            await journal.tell("iteration.retried", code=error.code, error=str(error), retry_in_seconds=round(pause, 1))
+
+        return await retried(
+            self._clock, self._retries, lambda: self._attempt(work, number, prompt, journal), before_pause=tell
+        )
+
+    async def _attempt(self, work: Work, number: int, prompt: str, journal: Journal) -> Answer:
+        execution = work.execution
+        spec = self._maker.agent(execution, number, work.token, work.mounted)
+        async with (
+            self._inner_loop.session(execution, number, prompt, work.mounted) as session,
+            self._containers.running(spec, journal) as container_id,
+        ):
+            final = await self._final_in_time(session, container_id, journal)
+            exit_code = await self._end(container_id, journal)
+            return Answer(final, exit_code, container_id)
+
+    async def _final_in_time(self, session: Session, container_id: str, journal: Journal) -> FinalResponse:
+        seconds = session.execution.manifest.resources.timeout_seconds
+        try:
+            return await within(
+                self._clock, seconds, self._final(session, container_id), f"iteration of {session.execution.id}"
+            )
+        except TimeoutError:
+            await self._runtime.kill(container_id)
+            await journal.tell(
+                "container.killed", container_id=container_id, reason=f"no final response in {seconds:g} s"
+            )
+            raise IterationFailed(
+                f"no final response within {seconds:g} s: the container was killed", code="iteration_timeout"
+            ) from None
+
+    async def _final(self, session: Session, container_id: str) -> FinalResponse:
+        """The final response, or why there is none: the container ended without."""
+        final = asyncio.create_task(
+            self._inner_loop.wait_final(session.execution, session.number), name="final response"
+        )
+        ended = asyncio.create_task(self._wait(container_id), name=f"wait for {container_id}")
+        try:
+            await asyncio.wait({final, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if final.done():
+                return final.result()
+            await self._explain(session, container_id, ended.result())
+            return await final  # it ended because it had the final response, a moment before we saw that
+        finally:
+            final.cancel()
+            ended.cancel()
+            await asyncio.gather(final, ended, return_exceptions=True)
+
+    async def _wait(self, container_id: str) -> ContainerExit:
+        try:
+            return await self._runtime.wait(container_id)
+        except NotFound as error:
+            raise ContainerFailed(f"The agent's container {container_id[:12]} was removed under it") from error
+
+    async def _explain(self, session: Session, container_id: str, ended: ContainerExit) -> None:
+        """Raises what an end without a final response means; returns when there is one."""
+        if session.ended.done():
+            return
+        output = shorten(await self._containers.last_lines(container_id), LOG_SHOWN, tail_share=0.9)
+        said = f"; its last lines: {output}" if output else ""
+        code = ended.exit_code
+        if ended.out_of_memory:
+            limit = session.execution.manifest.resources.memory_bytes
+            raise IterationFailed(f"the container ran out of memory (limit {limit} bytes){said}", exit_code=code)
+        if not session.contacted:
+            url = self._maker.orchestrator_url
+            raise ContainerFailed(
+                f"The agent's container ended with exit code {code} and has never reached {url}"
+                f"{said}{'; ' + ended.error if ended.error else ''}",
+                next_step="Can a container on this network open that address? Is there a python3 in the image?",
+            )
+        raise IterationFailed(
+            f"the container ended with exit code {code} before a final response{said}", exit_code=code
+        )
+
+    async def _end(self, container_id: str, journal: Journal) -> int | None:
+        """The exit code of a container that has given its final response; None when it had to be killed."""
+        try:
+            ended = await within(self._clock, EXIT_SECONDS, self._wait(container_id), f"end of {container_id}")
+        except TimeoutError:
+            await self._runtime.kill(container_id)
+            reason = f"still running {EXIT_SECONDS:g} s after the final response"
+            await journal.tell("container.killed", container_id=container_id, reason=reason)
+            return None
+        await journal.tell("container.exited", container_id=container_id, exit_code=ended.exit_code)
+        return ended.exit_code
+
+    # ---- the verdict ----
+
+    async def _judged(self, work: Work, iteration: Iteration, answer: Answer, journal: Journal) -> Iteration:
+        async def tell(judgement: Judgement) -> None:
+            await journal.tell(
+                "validator.judged",
+                validator=judgement.validator,
+                score=judgement.score,
+                passed=judgement.passed,
+                reason=judgement.reason,
+            )
+
+        async def run_script(command: tuple[str, ...], timeout_seconds: float) -> ScriptResult:
+            return await retried(
+                self._clock,
+                self._retries,
+                lambda: self._script(work, iteration.number, command, timeout_seconds, journal),
+            )
+
+        candidate = Candidate(
+            answer.final.content, answer.exit_code, Workspaces(self._gateway, work.mounted), run_script
+        )
+        verdict = await self._panel.judge(work.execution.manifest.execution.validators, candidate, tell)
+        event = IterationEvent.PASS if verdict.passed else IterationEvent.REFINE
+        ended = iteration.after(
+            event,
+            self._clock.now(),
+            container_id=answer.container_id,
+            exit_code=answer.exit_code,
+            final=answer.final.content,
+            tool_calls=answer.final.tool_calls_executed,
+            verdict=verdict,
+            feedback=None if verdict.passed else feedback_on_verdict(iteration.number, verdict),
+        )
+        return await self._stored(ended, journal, score=verdict.score)
+
+    async def _script(
+        self, work: Work, number: int, command: tuple[str, ...], timeout_seconds: float, journal: Journal
+    ) -> ScriptResult:
+        spec = self._maker.validator(work.execution, number, command, work.mounted)
+        async with self._containers.running(spec, journal) as container_id:
+            try:
+                ended = await within(self._clock, timeout_seconds, self._wait(container_id), f"validator {spec.name}")
+            except TimeoutError:
+                await self._runtime.kill(container_id)
+                return ScriptResult(-1, await self._containers.last_lines(container_id), timed_out=True)
+            return ScriptResult(ended.exit_code, await self._containers.last_lines(container_id))
+
+    # ---- the end ----
+
+    async def _failed(self, iteration: Iteration, failure: IterationFailed, journal: Journal) -> Iteration:
+        ended = iteration.after(
+            IterationEvent.FAIL,
+            self._clock.now(),
+            error=failure.reason,
+            error_code=failure.code,
+            exit_code=failure.exit_code,
+            feedback=feedback_on_failure(iteration.number, failure.reason),
+        )
+        return await self._stored(ended, journal, error=failure.reason, code=failure.code)
+
+    async def _stored(self, iteration: Iteration, journal: Journal, **data: object) -> Iteration:
+        kinds = {IterationState.SUCCESS: "iteration.succeeded", IterationState.REFINING: "iteration.refining"}
+        kind = kinds.get(iteration.state, "iteration.failed")
+        await self._store.update_iteration(iteration, [journal.event(kind, number=iteration.number, **data)])
+        journal.wake()
+        return iteration
