@@ -316,6 +316,7 @@ class MemoryFileSystem(FileSystem):
         self, caller: Caller, directory: Node, name: bytes, target: bytes, changes: Changes
     ) -> tuple[Node, Attributes]:
         check(name)
+        self._directory(directory)
         if b"\0" in target:
             raise failure(errno.EINVAL)
         if not target:
