@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.lab import KernelClient, Lab, Network, NfsServer
+from integration.lab import DockerEngine, KernelClient, Lab, Network, NfsServer
 from integration.lab.servers import start_ganesha, start_nfsd
 
 
@@ -35,6 +35,20 @@ def kernel_client(lab: Lab, network: Network) -> Iterator[KernelClient]:
     """A kernel NFS client on the test's network."""
     with lab.kernel_client(network) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def docker_engine(lab: Lab) -> Iterator[DockerEngine]:
+    """A Docker Engine with an NFS client, the daemon beside it. Shared by a module: remove what you make in it."""
+    with lab.docker_engine("beside") as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def all_in_one(lab: Lab) -> Iterator[DockerEngine]:
+    """A Docker Engine on whose own machine the daemon runs. Shared by a module: remove what you make in it."""
+    with lab.docker_engine("all-in-one") as engine:
+        yield engine
 
 
 @pytest.fixture

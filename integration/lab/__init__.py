@@ -7,6 +7,8 @@
 Nothing of it touches the machine: networks, mounts and processes live in namespaces that end with the test process.
 """
 
+from integration.lab.docker_api import NfsMount
+from integration.lab.engine import DockerEngine
 from integration.lab.errors import LabError, MissingPackages
 from integration.lab.guest import Guest, GuestProcess
 from integration.lab.kernel import KernelClient
@@ -16,7 +18,7 @@ from integration.lab.process import CommandTimeout, Process, Result
 from integration.lab.servers import NfsServer
 
 __all__ = [
-    "Lab", "Network", "Guest", "KernelClient", "NfsServer",
+    "Lab", "Network", "Guest", "KernelClient", "DockerEngine", "NfsMount", "NfsServer",
     "Process", "GuestProcess", "Result",
     "LabError", "MissingPackages", "CommandTimeout",
 ]  # fmt: skip

@@ -106,9 +106,7 @@ class Connection:
             else:
                 ACTIONS[request["do"]](request)
                 return {}
-        except (
-            OSError
-        ) as error:  # also ECONNREFUSED and ECONNRESET, which here are the mount's and not this connection's
+        except OSError as error:  # ECONNREFUSED too, which here is the mount's and not this connection's
             return {"errno": error.errno or errno.EIO, "error": error.strerror or str(error)}
         return {"returncode": command.run()}
 

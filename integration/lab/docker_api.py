@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from integration.lab.errors import LabError
+from integration.lab.errors import LabError, tail
 from integration.lab.process import CommandTimeout, Result
 
 API_SECONDS = 120.0
+READY_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,14 @@ class DockerApi:
             return bool(self.call("GET", "/_ping", timeout=5) == b"OK")
         except (OSError, LabError, http.client.HTTPException):
             return False
+
+    def wait_until_ready(self, timeout: float, console: Path) -> None:
+        """Return when the engine answers; `LabError` with the end of `console` after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while not self.ready():
+            if time.monotonic() > deadline:
+                raise LabError(f"the Docker Engine did not answer in {timeout:.0f} s\n{tail(console)}")
+            time.sleep(READY_POLL_SECONDS)
 
     def import_image(self, name: str, archive: Path, changes: Iterable[str]) -> None:
         """Make an image of a root file system in a tar."""

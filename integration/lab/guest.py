@@ -61,6 +61,11 @@ class GuestProcess(Logged):
         if not self._ended.is_set():
             self._stream.send(b"s", str(int(number)).encode())
 
+    def kill(self) -> int:
+        """SIGKILL its whole process group, and wait until it is gone."""
+        self.send_signal(signal.SIGKILL)
+        return self.wait(CONTROL_SECONDS)
+
     def stop(self, timeout: float = 10.0) -> int:
         """SIGTERM, SIGKILL when that did not end it within `timeout`; the return code."""
         self.send_signal(signal.SIGTERM)
