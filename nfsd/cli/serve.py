@@ -11,6 +11,7 @@ import secrets
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 
@@ -20,9 +21,9 @@ from nfsd.exports import Export, ExportTable
 from nfsd.handles import derived_export_key
 from nfsd.server.listen import ListenError
 from nfsd.server.server import NfsServer
-from nfsd.vfs.interface import FileSystem
+from nfsd.vfs.ledger import Ledger
 from nfsd.vfs.local import LocalFileSystem
-from nfsd.vfs.squash import Squash
+from nfsd.vfs.stack import SquashTo, build_stack
 
 log = logging.getLogger("nfsd")
 
@@ -68,7 +69,8 @@ def check_directory(directory: Path, read_only: bool) -> None:
         )
 
 
-def loop_factory(name: str):  # type: ignore[no-untyped-def]
+def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """ServeError when the loop is not installed."""
     if name == "asyncio":
         return asyncio.new_event_loop
     try:
@@ -77,7 +79,8 @@ def loop_factory(name: str):  # type: ignore[no-untyped-def]
         raise ServeError(
             "--loop uvloop: uvloop is not installed; pip install uvloop, or leave the option out"
         ) from None
-    return uvloop.new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
 
 
 async def serve(options: Options) -> None:
@@ -94,7 +97,7 @@ async def serve(options: Options) -> None:
     )
     try:
         for export in options.exports:
-            exports.attach(open_export(export, options, secret, meta))
+            exports.attach(await open_export(export, options, secret, meta))
         await server.start()
         spare_the_collector()
         announce(options, server)
@@ -118,27 +121,29 @@ def state(options: Options) -> tuple[bytes, Path | None]:
         return secrets.token_bytes(SECRET_BYTES), None
 
 
-def open_export(export: ExportOption, options: Options, secret: bytes, meta: Path | None) -> Export:
-    """fsid and key come from the path and the directory: the same after a restart."""
+async def open_export(export: ExportOption, options: Options, secret: bytes, meta: Path | None) -> Export:
+    """fsid and key come from the path and the directory: the same after a restart.
+
+    With a quota, what is there already is counted first.
+    """
     directory = os.fsencode(export.directory.resolve())
     volume = blake2b(export.path + b"\0" + directory, digest_size=8, person=b"nfsd volume").digest()
+    kept = None if meta is None else str(meta / volume.hex())
+    ledger = None if options.quota_bytes is None else Ledger(options.quota_bytes)
     try:
-        backend = LocalFileSystem(
-            directory, meta=None if meta is None else str(meta / volume.hex()), durability=options.durability
-        )
+        backend = LocalFileSystem(directory, meta=kept, durability=options.durability)
+        if ledger is not None:
+            await ledger.recount(directory)
     except OSError as error:
         raise ServeError(f"{export.directory} cannot be served: {error}") from error
+    identity = SquashTo(options.uid, options.gid)
     return Export(
         path=export.path,
         key=derived_export_key(secret, export.path),
-        fs=stack(backend, options),
+        fs=build_stack(backend, identity=identity, read_only=options.read_only, ledger=ledger),
         fsid=int.from_bytes(volume, "big"),
         read_only=options.read_only,
     )
-
-
-def stack(backend: FileSystem, options: Options) -> FileSystem:
-    return Squash(backend, options.uid, options.gid)
 
 
 def raise_descriptor_limit() -> None:

@@ -15,7 +15,7 @@ from nfsd.exports import Export, ExportTable
 from nfsd.server.server import NfsServer
 from nfsd.vfs.interface import FileSystem
 from nfsd.vfs.local import LocalFileSystem
-from nfsd.vfs.squash import Squash
+from nfsd.vfs.stack import SquashTo, build_stack
 from tests.support.peer import Peer
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ UID, GID = 1000, 1000
 
 def local(root: Path, durability: str = "host") -> FileSystem:
     """A directory with the squash layer, as most exports are."""
-    return Squash(LocalFileSystem(str(root), durability=durability), UID, GID)
+    return build_stack(LocalFileSystem(str(root), durability=durability), identity=SquashTo(UID, GID))
 
 
 class Served:
