@@ -47,6 +47,13 @@ class Redactor:
         return value
 
 
+def _without_formatted(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Another handler's formatter leaves these on the record, where they look like the caller's `extra`."""
+    event.pop("message", None)
+    event.pop("asctime", None)
+    return event
+
+
 def configure_logging(
     *,
     level: Literal["debug", "info", "warning", "error"] = "info",
@@ -64,6 +71,7 @@ def configure_logging(
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
+        _without_formatted,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]

@@ -70,13 +70,19 @@ class _Known(dict[str, Any]):
 
 
 def _tool_called(event: Event, data: dict[str, Any]) -> Iterator[Line]:
-    tool, arguments = data.get("tool") or data.get("name") or "tool", data.get("arguments") or {}
+    tool, arguments = data.get("name") or "tool", data.get("arguments") or {}
     if tool == "cmd.run" and isinstance(arguments, dict):
         parts = [arguments.get("command", ""), *(arguments.get("args") or [])]
         yield "  $ " + _short(" ".join(map(str, parts)), LINE_CHARACTERS_MAX), "cyan"
     else:
         shown = arguments.get("path") if isinstance(arguments, dict) else None
         yield f"  {tool} {_short(shown if shown is not None else arguments)}", "cyan"
+
+
+def _model_called(event: Event, data: dict[str, Any]) -> Iterator[Line]:
+    """What it said; what it called is shown as it is done."""
+    if data.get("content"):
+        yield f"  model: {_short(data['content'], LINE_CHARACTERS_MAX)}", ""
 
 
 def _dispatch_completed(event: Event, data: dict[str, Any]) -> Iterator[Line]:
@@ -120,19 +126,26 @@ KINDS: dict[str, Callable[[Event, dict[str, Any]], Iterator[Line]]] = {
     "iteration.refining": _said("iteration {iteration}: not there yet, refining", "yellow"),
     "iteration.succeeded": _said("iteration {iteration}: passed", "green"),
     "iteration.failed": _iteration_failed,
+    "iteration.retried": _said("  {error}; trying again in {retry_in_seconds} s", "yellow"),
     "image.pulling": _said("  pulling {image}", "dim"),
     "image.progress": _progress,
     "image.pulled": _said("  image {image} is there", "dim"),
+    "image.failed": _said("  image {image}: {error}; trying again in {retry_in_seconds} s", "yellow"),
     "container.created": _quiet,
-    "container.started": _said("  container {container_id:.12} started", "dim"),
+    "container.started": _said("  container {name} started", "dim"),
     "container.exited": _said("  container exited with {exit_code}", "dim"),
-    "container.removed": _said("  container {container_id:.12} removed", "dim"),
+    "container.killed": _said("  container killed: {reason}", "yellow"),
+    "container.removed": _said("  container {name} removed", "dim"),
     "dispatch.sent": _quiet,
     "dispatch.completed": _dispatch_completed,
     "tool.called": _tool_called,
     "tool.completed": _quiet,
     "tool.denied": _said("  denied: {reason}", "yellow"),
-    "model.called": _quiet,
+    "model.called": _model_called,
     "model.failed": _said("  the model failed: {error}", "red"),
+    "volume.created": _quiet,
+    "volume.attached": _said("  volume {name} attached at {mount_path}", "dim"),
+    "volume.detached": _quiet,
+    "volume.deleted": _quiet,
     "validator.judged": _judged,
 }

@@ -190,8 +190,8 @@ class MemorySupervisor:
             iteration = Iteration(execution_id, number, state, START, verdict=Verdict((judged,)), tool_calls=2)
             self._store.iterations.setdefault(execution_id, []).append(iteration)
             await self.say(execution_id, "iteration.started", number)
-            await self.say(execution_id, "container.started", number, container_id="c" * 12)
-            await self.say(execution_id, "tool.called", number, tool="cmd.run", arguments={"command": "python3"})
+            await self.say(execution_id, "container.started", number, name="aegis-agent-c")
+            await self.say(execution_id, "tool.called", number, name="cmd.run", arguments={"command": "python3"})
             await self.say(execution_id, "iteration.succeeded" if good else "iteration.refining", number)
         await self.end(execution_id, ExecutionState.COMPLETED, output="done")
 

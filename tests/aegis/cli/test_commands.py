@@ -92,11 +92,11 @@ async def test_following_an_execution_shows_its_iterations_and_their_verdicts(ru
     lines = [line.strip() for line in ended.out.splitlines()]
     assert lines[1:] == [
         "iteration 1",
-        "container cccccccccccc started",
+        "container aegis-agent-c started",
         "$ python3",
         "iteration 1: not there yet, refining",
         "iteration 2",
-        "container cccccccccccc started",
+        "container aegis-agent-c started",
         "$ python3",
         "iteration 2: passed",
         "execution completed",

@@ -1,0 +1,56 @@
+"""Events as lines: whatever a daemon sends is shown, and nothing of it commands a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aegis.cli.events import KINDS, OUTPUT_LINES_MAX, describe
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=5,
+)
+KEYS = ["name", "arguments", "stdout", "stderr", "exit_code", "error", "reason", "image", "passed", "content", "other"]
+
+
+def lines(kind: str, iteration: int | None = 1, **data: Any) -> list[str]:
+    return [text for text, _ in describe({"kind": kind, "iteration": iteration, "data": data})]
+
+
+@given(st.sampled_from([*KINDS, "brand.new"]), st.dictionaries(st.sampled_from(KEYS), JSON))
+def test_any_data_of_any_kind_is_shown_without_control_characters(kind: str, data: dict[str, Any]) -> None:
+    shown = "".join(text for text, _ in describe({"kind": kind, "iteration": None, "data": data}))
+    assert all(character.isprintable() or character in "\n\t" or ord(character) >= 0xA0 for character in shown)
+
+
+def test_an_event_of_a_newer_daemon_is_shown_as_it_is() -> None:
+    assert lines("egress.denied", host="example.org", port=443) == ["  egress.denied host=example.org port=443"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ({"command": "python3", "args": ["main.py", "-v"]}, "  $ python3 main.py -v"),
+        ({"command": "sh", "args": ["-c", "a\nb"]}, "  $ sh -c a\\nb"),
+    ],
+)
+def test_a_command_is_shown_as_it_was_run(arguments: dict[str, Any], shown: str) -> None:
+    assert lines("tool.called", name="cmd.run", arguments=arguments) == [shown]
+
+
+def test_long_output_shows_its_end_and_says_what_is_left_out() -> None:
+    text = "".join(f"{number}\n" for number in range(100))
+    shown = lines("dispatch.completed", stdout=text, exit_code=2)
+    assert shown[0] == f"    ({100 - OUTPUT_LINES_MAX} lines left out)"
+    assert shown[-2:] == ["    99", "    exit code 2"]
+
+
+def test_a_verdict_says_what_was_not_met() -> None:
+    assert lines("validator.judged", validator="script[0]", passed=False, reason="wanted 42") == [
+        "  validator script[0]: not passed: wanted 42"
+    ]
