@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "nfsd.rpc": NFSD_WIRE,
     "nfsd.nfs3": NFSD_WIRE,
     "nfsd.mount3.types": NFSD_WIRE,
-    "nfsd.mount3": (*NFSD_WIRE, "nfsd.rpc", "nfsd.nfs3", "nfsd.handles", "nfsd.exports", "nfsd.vfs"),
+    "nfsd.mount3": (*NFSD_WIRE, "nfsd.mount3.types", "nfsd.rpc", "nfsd.nfs3", "nfsd.handles", "nfsd.exports", "nfsd.vfs"),
     "nfsd.probe": (*NFSD_WIRE, "nfsd.rpc", "nfsd.nfs3", "nfsd.mount3.types"),
     "nfsd.vfs": ("nfsd.limits",),
     "nfsd.handles": ("nfsd.errors", "nfsd.limits", "nfsd.nfs3.const", "nfsd.vfs"),
