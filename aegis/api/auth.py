@@ -24,7 +24,7 @@ from pathlib import Path
 from aiohttp import web
 
 from aegis.domain.execution import FINAL_STATES, Execution
-from aegis.errors import Conflict, NotFound, Unauthorized, WorldError
+from aegis.errors import Conflict, NotFound, Refused, Unauthorized, WorldError
 from aegis.ports import Store
 
 TOKEN_BYTES = 32
@@ -62,14 +62,17 @@ def bearer(request: web.Request) -> str:
 
 
 class ApiTokens:
-    """The node's API tokens, kept as digests only."""
+    """The node's API tokens, kept as digests only. Refused for a token that could be guessed or cannot be sent."""
 
     def __init__(self, tokens: Collection[str]) -> None:
         if not tokens:
             raise ValueError("an API without any token would be open to whoever reaches its port")
         for token in tokens:
             if not TOKEN_PATTERN.fullmatch(token):
-                raise ValueError("an API token is 16 to 512 letters, digits or ._~+/=- characters")
+                raise Refused(
+                    "An API token is not 16 to 512 letters, digits or ._~+/=- characters",
+                    next_step="Change it in api.tokens; `openssl rand -hex 32` makes one",
+                )
         self._hashes = tuple(token_hash(token) for token in tokens)
 
     def accept(self, token: str) -> bool:

@@ -32,7 +32,7 @@ class Health:
     """Runs the checks; at most one round at a time, whoever asks."""
 
     def __init__(self, checks: Mapping[str, HealthCheck], tokens: ApiTokens | None) -> None:
-        self._checks = dict(checks)
+        self._checks = checks  # not copied: the daemon adds to them while its parts come up
         self._tokens = tokens
         self._lock = asyncio.Lock()
         self._latest: list[DependencyView] = []

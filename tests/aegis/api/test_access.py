@@ -8,6 +8,7 @@ import pytest
 from aegis.api.app import DISPATCH_ROUTES, ROUTES
 from aegis.api.auth import Access, ApiTokens, BadTokenFile, ensure_token_file
 from aegis.domain.execution import ExecutionState
+from aegis.errors import Refused
 from tests.support.small_world import API_TOKEN, World, dispatch_token
 
 CLOSED = [route for route in ROUTES if route.access is not Access.OPEN]
@@ -83,7 +84,7 @@ def test_an_api_without_tokens_cannot_be_made(world: World) -> None:
 
 
 def test_a_guessable_token_is_refused() -> None:
-    with pytest.raises(ValueError, match="16 to 512"):
+    with pytest.raises(Refused, match="16 to 512"):
         ApiTokens(["short"])
 
 

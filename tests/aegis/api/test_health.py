@@ -103,3 +103,13 @@ async def test_a_port_that_is_taken_is_named_with_what_to_do(world: World, serve
     second = ApiServer(world.create(), "127.0.0.1", server.port)
     with pytest.raises(Exception, match=r"cannot listen on 127.0.0.1:\d+.*ss -ltnp"):
         await second.start()
+
+
+async def test_a_check_that_is_added_later_counts() -> None:
+    checks: dict[str, object] = {}
+    health = health_module.Health(checks, None)  # type: ignore[arg-type]
+
+    async def check() -> None: ...
+
+    checks["late"] = check
+    assert [view.dependency for view in await health.dependencies()] == ["late"]
