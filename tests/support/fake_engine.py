@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -47,6 +48,8 @@ class FakeEngine:
         self.uses_after_removal = 0  # so often a volume is still "in use" after its container has gone
         self.network_twin = False  # somebody else creates the same network at the same time, a little earlier
         self.start_error = ""
+        self.log_frames: list[tuple[int, bytes]] = []
+        self.log_frames_followed: int | None = None  # following ends after so many, though there are more
         # pulls
         self.pull_lines: list[JSON] = []
         self.pull_gate = asyncio.Event()  # a pull ends when it is set
@@ -75,6 +78,7 @@ class FakeEngine:
             ("POST", "/{api}/containers/{id}/start", self._start),
             ("POST", "/{api}/containers/{id}/wait", self._wait),
             ("POST", "/{api}/containers/{id}/kill", self._kill),
+            ("GET", "/{api}/containers/{id}/logs", self._logs),
             ("DELETE", "/{api}/containers/{id}", self._remove),
             ("POST", "/{api}/volumes/create", self._create_volume),
             ("GET", "/{api}/volumes/{name}", self._show_volume),
@@ -207,6 +211,13 @@ class FakeEngine:
             raise _Failure(409, f"Cannot kill container: {found['Id']}: Container {found['Id']} is not running")
         self.finish(found["Id"], 137)
         return web.Response(status=204)
+
+    async def _logs(self, request: web.Request) -> web.Response:
+        self._container(request)
+        frames = self.log_frames
+        if request.query["follow"] == "1":
+            frames = frames[: self.log_frames_followed]
+        return web.Response(body=b"".join(struct.pack(">B3xL", number, len(data)) + data for number, data in frames))
 
     async def _remove(self, request: web.Request) -> web.Response:
         found = self._container(request)

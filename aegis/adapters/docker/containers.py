@@ -31,6 +31,7 @@ WAIT_SECONDS = 60.0  # one question; then we look whether the engine is still th
 RESTART_SECONDS = 180.0  # an engine that restarts is waited for this long
 ATTEMPTS_MAX = 3
 _RUNNING = ("running", "paused", "restarting")
+_SIGKILL_EXIT = 128 + 9
 _INIT_ERROR = re.compile(rb"\[FATAL tini \(\d+\)\] exec (.*) failed: (.*)")
 _NEVER = "0001-01-01T00:00:00Z"  # Go's zero time: it was not started yet
 
@@ -214,7 +215,11 @@ class Containers:
         exit_code, error = int(state["ExitCode"]), str(state.get("Error") or "")
         if exit_code in (126, 127):
             error = await self._exec_error(container_id) or error
-        return ContainerExit(exit_code, bool(state.get("OOMKilled")), error)
+        out_of_memory = bool(state.get("OOMKilled"))
+        if exit_code == _SIGKILL_EXIT and not out_of_memory:
+            # The kernel's word for it comes after the end of the container, if at all (20.10: missing in one of three).
+            error = error or "it was killed, from outside or for its memory: Docker does not always say which"
+        return ContainerExit(exit_code, out_of_memory, error)
 
     async def _exec_error(self, container_id: str) -> str:
         """With `Init` a missing command is no failure of the start: Docker's init (tini) starts, cannot execute it,

@@ -60,11 +60,12 @@ async def test_limits_and_labels_reach_the_engine(engine: DockerEngine, docker_h
     }
 
 
-async def test_exceeding_memory_is_reported_as_out_of_memory(engine: DockerEngine) -> None:
+async def test_exceeding_memory_is_told_with_what_docker_knows(engine: DockerEngine) -> None:
+    """Docker loses the kernel's word now and then; then the killed container comes with a hint instead."""
     spec = container_spec(command=("dd", "if=/dev/zero", "of=/dev/null", "bs=256M", "count=1"), memory_bytes=8 << 20)
     end, _, _ = await run(engine, spec)
-    assert end.out_of_memory
-    assert end.exit_code != 0
+    assert end.exit_code == 137
+    assert end.out_of_memory or "for its memory" in end.error
 
 
 BOOTSTRAP = {"/aegis/bootstrap.sh": b"#!/bin/sh\necho from the file; echo x > /aegis/bootstrap.sh\n"}

@@ -166,6 +166,39 @@ async def test_rootless_and_userns_remap_are_reported(engine: DockerEngine) -> N
     assert (info.rootless, info.userns_remap) == (True, True)
 
 
+# ---- logs ----
+
+
+async def test_the_end_of_a_log_that_following_loses_is_given_out(fake: FakeEngine, engine: DockerEngine) -> None:
+    container_id = await engine.create(container_spec(image="busybox"))
+    fake.log_frames = [(1, b"one\n"), (2, b"two\n"), (1, b"three\n")]
+    for fake.log_frames_followed in range(4):
+        streams = {"stdout": b"", "stderr": b""}
+        async for name, piece in engine.logs(container_id):
+            streams[name] += piece
+        assert streams == {"stdout": b"one\nthree\n", "stderr": b"two\n"}
+
+
+async def test_a_log_of_a_container_removed_meanwhile_just_ends(fake: FakeEngine, engine: DockerEngine) -> None:
+    container_id = await engine.create(container_spec(image="busybox"))
+    fake.log_frames = [(1, b"one\n")]
+    log = engine.logs(container_id)
+    assert await anext(log) == ("stdout", b"one\n")
+    await engine.remove_container(container_id)
+    assert [piece async for piece in log] == []
+
+
+@pytest.mark.parametrize(("number", "words"), [(9, "unknown stream 9"), (0, "unknown stream 0")])
+async def test_a_log_in_another_format_is_said_so(
+    fake: FakeEngine, engine: DockerEngine, number: int, words: str
+) -> None:
+    container_id = await engine.create(container_spec(image="busybox"))
+    fake.log_frames = [(number, b"x")]
+    with pytest.raises(ContainerFailed, match=words):
+        async for _ in engine.logs(container_id):
+            pass
+
+
 # ---- what takes its time, and what is not ours ----
 
 
