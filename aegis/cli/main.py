@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from aegis.cli import agent, config, daemon, doctor, task, volume
+from aegis.cli.demo import demo
 from aegis.cli.failures import CommandFailed, Exit
 from aegis.cli.output import Format, print_failure
 from aegis.cli.session import Session
@@ -28,6 +29,7 @@ app = typer.Typer(
 for noun in (agent, task, volume, config, daemon):
     app.add_typer(noun.app)
 app.command()(doctor.doctor)
+app.command()(demo)
 
 
 def _print_version(wanted: bool) -> None:

@@ -42,7 +42,6 @@ LimitNOFILE=65535
 # volumes.
 StateDirectory=aegis
 StateDirectoryMode=0700
-UMask=0077
 
 # Hardening. The daemon drives Docker through its socket, serves files below its state directory and speaks TCP.
 # Nothing it needs is taken away; what a break-in could use is. (The docker group is root on this host by itself:
