@@ -40,20 +40,21 @@ class KnownHandles:
     generation has half of the maximum, the old one is forgotten; what was used since then has moved to the young one.
     """
 
-    __slots__ = ("_handles", "_nodes", "_old_handles", "_old_nodes", "maximum")
+    __slots__ = ("_handles", "_old_handles", "_old_nodes", "maximum", "nodes")
 
     def __init__(self, maximum: int) -> None:
         self.maximum = maximum
-        self._nodes: dict[bytes, Node] = {}
+        # The young generation by handle: `ExportTable.resolve` looks here without the cost of a call.
+        self.nodes: dict[bytes, Node] = {}
         self._handles: dict[Node, bytes] = {}
         self._old_nodes: dict[bytes, Node] = {}
         self._old_handles: dict[Node, bytes] = {}
 
     def __len__(self) -> int:
-        return len(self._nodes) + len(self._old_nodes)
+        return len(self.nodes) + len(self._old_nodes)
 
     def node(self, handle: bytes) -> Node | None:
-        node = self._nodes.get(handle)
+        node = self.nodes.get(handle)
         if node is None:
             node = self._old_nodes.get(handle)
             if node is not None:
@@ -69,10 +70,10 @@ class KnownHandles:
         return handle
 
     def add(self, handle: bytes, node: Node) -> None:
-        if len(self._nodes) * 2 >= self.maximum:
-            self._old_nodes, self._old_handles = self._nodes, self._handles
-            self._nodes, self._handles = {}, {}
-        self._nodes[handle] = node
+        if len(self.nodes) * 2 >= self.maximum:
+            self._old_nodes, self._old_handles = self.nodes, self._handles
+            self.nodes, self._handles = {}, {}
+        self.nodes[handle] = node
         self._handles[node] = handle
 
 
@@ -170,7 +171,8 @@ class ExportTable:
         """
         export = self._by_key.get(handle[:8])
         if export is not None:
-            node = export.known.node(handle)
+            known = export.known
+            node = known.nodes.get(handle) or known.node(handle)
             if node is not None:
                 return export, node
         return self._find(handle)
