@@ -17,8 +17,9 @@ from aegis.adapters.docker.connection import Connection, EngineRefused, ReplyLos
 from aegis.adapters.docker.failures import container_failure, init_failure
 from aegis.adapters.docker.logs import follow
 from aegis.adapters.docker.patience import Patience
-from aegis.adapters.docker.payloads import JSON, MANAGED_LABEL, container_config
+from aegis.adapters.docker.payloads import JSON, container_config
 from aegis.adapters.docker.shelf import Shelf
+from aegis.domain.labels import MANAGED as MANAGED_LABEL
 from aegis.errors import AegisError, ContainerFailed, DockerUnavailable, NotFound
 from aegis.ports import ContainerExit, ContainerSpec, ManagedObject
 

@@ -30,14 +30,16 @@ class DockerEngine:
     """`url`: a socket's path, `unix://PATH`, `tcp://HOST:PORT`, or `https://HOST:PORT` with `ssl_context`.
 
     `registry_credentials`: registry (`ghcr.io`, `localhost:5000`, `docker.io`) -> user and password, sent to exactly
-    that registry. `isolate_containers`: those on one network cannot speak to each other. `restart_seconds`: how long
-    `wait` waits for an engine that is away. Nothing is contacted before the first call."""
+    that registry. `labels`: of what the adapter makes for itself (the volume with bootstrap), so that whoever
+    cleans up after a crash knows whose it is. `isolate_containers`: those on one network cannot speak to each other.
+    `restart_seconds`: how long `wait` waits for an engine that is away. Nothing is contacted before the first call."""
 
     def __init__(
         self,
         url: str = "/var/run/docker.sock",
         registry_credentials: Mapping[str, RegistryCredentials] | None = None,
         *,
+        labels: Mapping[str, str] | None = None,
         ssl_context: ssl.SSLContext | None = None,
         isolate_containers: bool = True,
         call_seconds: float = 30.0,
@@ -47,7 +49,7 @@ class DockerEngine:
     ) -> None:
         self._connection = Connection(url, ssl_context=ssl_context, call_seconds=call_seconds)
         self._images = Images(self._connection, registry_credentials or {}, silence_seconds=pull_silence_seconds)
-        self._shelf = Shelf(self._connection)
+        self._shelf = Shelf(self._connection, labels or {})
         self._containers = Containers(
             self._connection, self._shelf, restart_seconds=restart_seconds, remove_seconds=remove_seconds
         )

@@ -17,7 +17,8 @@ from aiodocker.networks import DockerNetwork
 
 from aegis.adapters.docker.connection import Connection, EngineRefused
 from aegis.adapters.docker.patience import Patience
-from aegis.adapters.docker.payloads import ENABLE_ICC, MANAGED_LABEL, gateway_of, network_config
+from aegis.adapters.docker.payloads import ENABLE_ICC, gateway_of, network_config
+from aegis.domain.labels import MANAGED as MANAGED_LABEL
 from aegis.errors import Conflict, ContainerFailed
 from aegis.ports import ManagedObject, NetworkInfo
 

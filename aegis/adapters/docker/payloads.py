@@ -11,12 +11,12 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aegis.domain.labels import MANAGED as MANAGED_LABEL
 from aegis.domain.manifest import NANOSECONDS_PER_CPU
 from aegis.ports import ContainerSpec, NfsMount
 
 JSON = dict[str, Any]
 
-MANAGED_LABEL = "aegis.managed"
 KIND_LABEL = "aegis.container_kind"
 MANAGED = {MANAGED_LABEL: "true"}
 
@@ -109,17 +109,17 @@ def files_mount(volume: str) -> JSON:
     }
 
 
-def files_volume(volume: str) -> JSON:
-    return {"Name": volume, "Driver": "local", "Labels": {**MANAGED, FILES_LABEL: "true"}}
+def files_volume(volume: str, labels: Mapping[str, str]) -> JSON:
+    return {"Name": volume, "Driver": "local", "Labels": {**labels, **MANAGED, FILES_LABEL: "true"}}
 
 
-def files_container(image: str, volume: str) -> JSON:
+def files_container(image: str, volume: str, labels: Mapping[str, str]) -> JSON:
     """A container that is never started: files are put into the volume through it."""
     mount = files_mount(volume) | {"ReadOnly": False}
     return {
         "Image": image,
         "Entrypoint": ["/never/started"],
-        "Labels": {**MANAGED, FILES_LABEL: "true"},
+        "Labels": {**labels, **MANAGED, FILES_LABEL: "true"},
         "HostConfig": {"NetworkMode": "none", "Mounts": [mount]},
     }
 

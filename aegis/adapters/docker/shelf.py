@@ -34,8 +34,9 @@ DROP_SECONDS = 5.0  # for each, at the end of the daemon: what is not removed th
 
 
 class Shelf:
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, labels: Mapping[str, str]) -> None:
         self._connection = connection
+        self._labels = dict(labels)
         self._prefix = f"aegis-files-{uuid.uuid4().hex[:12]}-"
         self._filled: dict[str, str] = {}  # digest of the content -> its volume, in the order of their last use
         self._filling = asyncio.Lock()
@@ -82,7 +83,7 @@ class Shelf:
         volume = self._prefix + uuid.uuid4().hex[:12]
         try:
             await self._connection.call_again(
-                f"create volume {volume}", lambda docker: docker.volumes.create(files_volume(volume))
+                f"create volume {volume}", lambda docker: docker.volumes.create(files_volume(volume, self._labels))
             )
             await self._fill_through_container(volume, image, content)
         except BaseException:
@@ -94,7 +95,7 @@ class Shelf:
         try:
             await self._connection.call(
                 f"create container {volume}",
-                lambda docker: docker.containers.create(files_container(image, volume), name=volume),
+                lambda docker: docker.containers.create(files_container(image, volume, self._labels), name=volume),
                 seconds=FILL_SECONDS,
             )
             await self._connection.call_again(

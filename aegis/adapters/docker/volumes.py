@@ -14,8 +14,9 @@ import aiodocker
 
 from aegis.adapters.docker.connection import Connection, EngineRefused
 from aegis.adapters.docker.patience import Patience
-from aegis.adapters.docker.payloads import MANAGED_LABEL, volume_config
+from aegis.adapters.docker.payloads import volume_config
 from aegis.adapters.docker.shelf import Shelf
+from aegis.domain.labels import MANAGED as MANAGED_LABEL
 from aegis.errors import Conflict, MountFailed
 from aegis.ports import ManagedObject, NfsMount
 

@@ -98,11 +98,12 @@ async def test_files_come_back_after_somebody_pruned_the_volumes(engine: DockerE
 async def test_files_leave_nothing_behind_and_are_nobodys_leftover(
     connect: Connect, engine: DockerEngine, docker_host: HostDocker
 ) -> None:
-    other = connect(docker_host.socket_path)
+    other = connect(docker_host.socket_path, labels={"aegis.node_id": "n-1"})
     await run(other, container_spec(files=BOOTSTRAP))
     assert await other.list_managed() == []
     [left_by_a_crash] = await engine.list_managed()
     assert left_by_a_crash.what == "volume"
+    assert left_by_a_crash.labels["aegis.node_id"] == "n-1"
     await other.close()
     assert await engine.list_managed() == []
 
