@@ -96,8 +96,9 @@ class Audit(Layer):
         self._batch_records_max = batch_records_max
         self._now = 0.0
         self._batch: list[Record] = []
-        self._spans: dict[str, OrderedDict[Node, _OpenSpan]] = {"read": OrderedDict(), "write": OrderedDict()}
-        self._getattrs = self._lookups = self._accesses = 0
+        self._read_spans: OrderedDict[Node, _OpenSpan] = OrderedDict()
+        self._write_spans: OrderedDict[Node, _OpenSpan] = OrderedDict()
+        self._getattrs = self._lookups = self._accesses = self._reads = self._writes = 0
         self._others: Counter[str] = Counter()
         self.errors: Counter[tuple[str, int]] = Counter()
         """How often an operation failed, by (operation, errno)."""
@@ -107,7 +108,13 @@ class Audit(Layer):
     @property
     def counts(self) -> Mapping[str, int]:
         """How often each operation was done, failures included."""
-        hot = {"getattr": self._getattrs, "lookup": self._lookups, "access": self._accesses}
+        hot = {
+            "getattr": self._getattrs,
+            "lookup": self._lookups,
+            "access": self._accesses,
+            "read": self._reads,
+            "write": self._writes,
+        }
         total = Counter({name: count for name, count in hot.items() if count})
         total.update(self._others)
         for (operation, _code), count in self.errors.items():
@@ -120,7 +127,7 @@ class Audit(Layer):
         """The embedder's clock, called every second or so: closes old spans and gives the sink what there is. An
         exception of the sink comes through; nothing is lost by it."""
         self._now = now
-        for spans in self._spans.values():
+        for spans in (self._read_spans, self._write_spans):
             for node, span in list(spans.items()):
                 if now - span.at >= self._span_age_max:
                     self._batch.append(span.closed())
@@ -129,7 +136,7 @@ class Audit(Layer):
 
     def flush(self) -> None:
         """Close all spans and give the sink everything: at detach."""
-        for spans in self._spans.values():
+        for spans in (self._read_spans, self._write_spans):
             while spans:
                 self._batch.append(spans.popitem(last=False)[1].closed())
         self._deliver()
@@ -190,26 +197,34 @@ class Audit(Layer):
         """An operation that is recorded, when it has its result."""
         self._make_room()
         path = self._path(node, name)
-
-        def done(result: T) -> T:
-            self._others[operation] += 1
-            self._batch.append(Event(self._now, operation, node.fileid, path, to_path, 0))
-            return result
-
-        def failed(error: BaseException) -> None:
-            if not isinstance(error, Misplaced):
-                code = getattr(error, "errno", None) or errno.EIO
-                self.errors[operation, code] += 1
-                self._batch.append(Event(self._now, operation, node.fileid, path, to_path, code))
-
         try:
             result = act()
         except BaseException as error:
-            failed(error)
+            self._record(operation, node, path, to_path, error)
             raise
         if isinstance(result, Later):
-            return result.then(done, failed)
-        return done(result)
+
+            def done(value: T) -> T:
+                self._record(operation, node, path, to_path, None)
+                return value
+
+            return result.then(done, lambda error: self._record(operation, node, path, to_path, error))
+        self._others[operation] += 1
+        self._batch.append(Event(self._now, operation, node.fileid, path, to_path, 0))
+        return result
+
+    def _record(
+        self, operation: str, node: Node, path: bytes, to_path: bytes | None, error: BaseException | None
+    ) -> None:
+        code = 0
+        if error is None:
+            self._others[operation] += 1
+        elif isinstance(error, Misplaced):
+            return
+        else:
+            code = getattr(error, "errno", None) or errno.EIO
+            self.errors[operation, code] += 1
+        self._batch.append(Event(self._now, operation, node.fileid, path, to_path, code))
 
     # ---- reading ----
 
@@ -264,8 +279,9 @@ class Audit(Layer):
     def _was_read(self, node: Node, offset: int, result: ReadResult) -> ReadResult:
         data = result.data
         size = data.length if type(data) is FileRange else len(data)
+        self._reads += 1
         self.bytes_read += size
-        self._extend("read", node, offset, size)
+        self._extend("read", self._read_spans, node, offset, size)
         return result
 
     # ---- writing ----
@@ -282,13 +298,12 @@ class Audit(Layer):
             self._failed("write", error, node)
             raise
         # Also when a flush is waited for: the file has been written to, whatever becomes of the flush.
+        self._writes += 1
         self.bytes_written += size
-        self._extend("write", node, offset, size)
+        self._extend("write", self._write_spans, node, offset, size)
         return result
 
-    def _extend(self, operation: str, node: Node, offset: int, size: int) -> None:
-        self._others[operation] += 1
-        spans = self._spans[operation]
+    def _extend(self, operation: str, spans: OrderedDict[Node, _OpenSpan], node: Node, offset: int, size: int) -> None:
         span = spans.get(node)
         if span is None:
             if len(spans) >= SPANS_OPEN_MAX:

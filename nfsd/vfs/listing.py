@@ -33,7 +33,11 @@ ENTRIES_KEPT_MAX = 500_000
 
 YOUNG_NS = 50_000_000
 """A directory changed more recently than this may change again within the same tick of the kernel's file clock (1 to
-10 ms before Linux 6.13), and its mtime would not tell: what was read from it is used once and not kept."""
+10 ms before Linux 6.13), and its mtime would not tell: what was read from it is doubtful."""
+
+DOUBT_NS = 1_000_000_000
+"""How long a doubtful snapshot is used before the directory is read again. Not at once: while a client empties a
+directory it is always young, and reading all of it for each page would make that quadratic."""
 
 _MERGE_ONE_BY_ONE_MAX = 32
 
@@ -49,7 +53,7 @@ def name_hash(name: bytes) -> int:
 class Snapshot:
     """The entries of one directory without `.` and `..`, ordered by (hash, name)."""
 
-    __slots__ = ("_added", "_files", "_hash", "_removed", "_rows", "mtime_ns")
+    __slots__ = ("_added", "_files", "_hash", "_removed", "_rows", "doubtful_until_ns", "mtime_ns")
 
     def __init__(self, entries: Iterable[tuple[bytes, int]], mtime_ns: int, name_hash: Hash = name_hash) -> None:
         self._hash = name_hash
@@ -58,6 +62,8 @@ class Snapshot:
         self._added: list[tuple[int, bytes]] = []
         self._removed: set[bytes] = set()  # names whose rows are dead
         self.mtime_ns = mtime_ns
+        now = time.time_ns()
+        self.doubtful_until_ns = now + DOUBT_NS if now - mtime_ns < YOUNG_NS else 0
 
     def __len__(self) -> int:
         return len(self._files)
@@ -125,16 +131,17 @@ class Listings:
         kept = self._kept.get(directory)
         if kept is None:
             return None
-        if kept[0].mtime_ns != mtime_ns:
+        doubtful_until_ns = kept[0].doubtful_until_ns
+        if kept[0].mtime_ns != mtime_ns or (doubtful_until_ns and time.time_ns() >= doubtful_until_ns):
             self.drop(directory)
             return None
         self._kept.move_to_end(directory)
         return kept[0]
 
     def keep(self, directory: LocalNode, snapshot: Snapshot) -> None:
-        """Remember it, unless the directory changed so recently that its mtime proves nothing."""
+        """Remember it, unless it is larger than all that may be remembered."""
         self.drop(directory)
-        if time.time_ns() - snapshot.mtime_ns < YOUNG_NS or len(snapshot) > self._entries_max:
+        if len(snapshot) > self._entries_max:
             return
         self._kept[directory] = (snapshot, len(snapshot))
         self._entries += len(snapshot)

@@ -141,6 +141,10 @@ class LocalAttributes(LocalBase):
         """Set the true mode. Crash between the steps: the old mode or the new one, never a locked-out daemon."""
         host = host_mode(node.kind, mode)
         marked = host & stat.S_ISVTX
+        if node.fd >= 0 and not marked and not st.st_mode & stat.S_ISVTX:  # a file being unpacked: nothing beside
+            os.chmod(node.fd, host)
+            node.owner_access = mode >> 6 & 7
+            return
         with self._handle(node) as path:
             if marked:
                 self.sidecar.write(node, path, mode)

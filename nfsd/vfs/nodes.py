@@ -5,7 +5,7 @@ differ the host renamed something meanwhile: other known links are tried, then t
 searched (`Misplaced`). The number alone is no proof, since numbers are used again: when the change time moved and no
 descriptor holds the inode, the generation is asked too.
 
-The table is weak: a node lives as long as a front end, a child or an open descriptor refers to it. About 350 bytes for
+The table is weak: a node lives as long as a front end, a child or an open descriptor refers to it. About 450 bytes for
 each known file, the name included.
 """
 
@@ -178,10 +178,11 @@ class Tree:
 
     def path(self, node: LocalNode) -> bytes:
         """From the root, without asking the disk. ESTALE when a part of the way is not known."""
-        parts: list[bytes] = []
-        for step in self._upwards(node):
-            parts.append(step.name)
-        return b"/".join(reversed(parts))
+        if node.parent is self.root:  # the audit layer asks for each change
+            return node.name
+        parts = [step.name for step in self._upwards(node)]
+        parts.reverse()
+        return b"/".join(parts)
 
     def _upwards(self, node: LocalNode) -> Iterator[LocalNode]:
         """The node and its parents below the root. Renames by the host can make a ring of what is remembered."""

@@ -53,6 +53,7 @@ class Quota(Layer):
     def __init__(self, inner: FileSystem, ledger: Ledger) -> None:
         super().__init__(inner)
         self._ledger = ledger
+        self._getattr = inner.getattr
         self._cuts: dict[Node, _Cut] = {}
         if ledger.files_max is None:
             self.pass_on("mkdir", "mknod", "rmdir")
@@ -60,10 +61,9 @@ class Quota(Layer):
     # ---- data ----
 
     def _size(self, node: Node) -> int:
-        if self._cuts:
-            cut = self._cuts.get(node)
-            if cut is not None:
-                return cut.accounted
+        cut = self._cuts.get(node)
+        if cut is not None:
+            return cut.accounted
         return self.inner.getattr(node).st_size
 
     def write(
@@ -72,7 +72,7 @@ class Quota(Layer):
         if node.kind != stat.S_IFREG:
             return self.inner.write(caller, node, offset, data, stability)
         end = offset + len(data)
-        size = self._size(node)
+        size = self._size(node) if self._cuts else self._getattr(node).st_size
         if end <= size or not len(data):
             return self.inner.write(caller, node, offset, data, stability)
         self._ledger.claim(end - size)

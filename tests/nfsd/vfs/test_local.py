@@ -6,11 +6,14 @@ import errno
 import os
 import stat
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
+from nfsd.vfs import listing, local
 from nfsd.vfs.conformance import VERIFIER, contents, failing, settled
 from nfsd.vfs.interface import (
     NO_CHANGES,
@@ -244,14 +247,56 @@ async def test_another_name_takes_over_when_the_host_removes_one(fs: LocalFileSy
 
 
 async def test_a_listing_follows_what_the_host_does(fs: LocalFileSystem, root: Path) -> None:
-    os.utime(root, ns=(0, 0))  # long ago: the listing may be kept
     await made(fs, b"ours")
     for index in range(3):
         (root / f"theirs{index}").touch()
+        os.utime(root, ns=(index, index))  # another mtime than ours, however coarse the kernel's clock is
         await made(fs, b"ours%d" % index)
-        listing = await settled(fs.readdir(CALLER, fs.root))
-        names = {entry.name for entry in listing.entries(0)}
+        names = {entry.name for entry in (await settled(fs.readdir(CALLER, fs.root))).entries(0)}
         assert names == {b".", b"..", *map(os.fsencode, os.listdir(root))}
+
+
+async def test_a_listing_read_from_a_young_directory_is_soon_read_again(
+    fs: LocalFileSystem, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await made(fs, b"ours")
+    await settled(fs.readdir(CALLER, fs.root))
+    young = os.stat(root).st_mtime_ns
+    (root / "theirs").touch()
+    os.utime(root, ns=(young, young))  # the same tick of a coarse clock
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now + 2 * listing.DOUBT_NS)
+    names = {entry.name for entry in (await settled(fs.readdir(CALLER, fs.root))).entries(0)}
+    assert names == {b".", b"..", b"ours", b"theirs"}
+
+
+async def test_a_large_directory_is_read_once_in_the_pool_while_it_is_emptied(
+    fs: LocalFileSystem, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = 0
+    loop_thread = threading.get_ident()
+    scandir = os.scandir
+
+    def counting(fd: int) -> object:
+        nonlocal reads
+        reads += 1
+        assert threading.get_ident() != loop_thread
+        return scandir(fd)
+
+    monkeypatch.setattr(os, "scandir", counting)
+    monkeypatch.setattr(local, "READ_INLINE_BYTES_MAX", 0)
+    monkeypatch.setattr(listing, "DOUBT_NS", 10**12)  # this machine may be slow
+    for index in range(2000):
+        (root / str(index)).touch()
+    assert type(fs.readdir(CALLER, fs.root)) is Later
+    cookie, seen = 2, 0
+    while page := list(islice((await settled(fs.readdir(CALLER, fs.root))).entries(cookie), 100)):
+        cookie = page[-1].cookie
+        for entry in page:
+            await settled(fs.remove(CALLER, fs.root, entry.name))
+            seen += 1
+    assert (seen, reads) == (2000, 2)
+    assert os.listdir(root) == []
 
 
 # ---- restarts ----
