@@ -1,0 +1,135 @@
+"""From the configuration to the parts' plain values: one function a part, pure but for reading the state directory."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import cast
+
+from aegis import bootstrap
+from aegis.adapters.docker import DockerEngine, RegistryCredentials
+from aegis.adapters.llm.registry import Models
+from aegis.adapters.llm.settings import ModelSettings
+from aegis.adapters.nfs import NfsGateway, OnEvents, Storage, handle_secret
+from aegis.config.model import ModelAlias, NodeConfig
+from aegis.config.registry import load_registry
+from aegis.domain.manifest import Runtime
+from aegis.domain.mounts import MountProfile, mount_options
+from aegis.errors import Refused, WorldError
+from aegis.ids import new_id
+from aegis.services.containers import ContainerSettings, Image
+
+NODE_ID_FILE = "node-id"
+
+
+def state_directory(config: NodeConfig) -> Path:
+    """The state directory, made when missing. WorldError names it and what to do when it cannot be used."""
+    path = Path(config.node.state_directory)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(f"user {os.getuid()} may not write there")
+    except OSError as error:
+        raise WorldError(
+            f"the state directory {path} cannot be used: {error.strerror or error}",
+            next_step=f"sudo install -d -o {os.getuid()} -m 700 {path}, or set node.state_directory",
+            retryable=False,
+        ) from error
+    return path
+
+
+def node_id(directory: Path) -> str:
+    """Whose containers on a shared engine are ours: made once, kept in the state directory."""
+    path = directory / NODE_ID_FILE
+    try:
+        return path.read_text("ascii").strip()
+    except FileNotFoundError:
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft.write_text(new_id() + "\n", "ascii")
+        draft.rename(path)
+        return path.read_text("ascii").strip()
+
+
+def models(config: NodeConfig) -> Models:
+    return Models({alias: _model(settings) for alias, settings in config.models.items()})
+
+
+def _model(alias: ModelAlias) -> ModelSettings:
+    key = alias.api_key.get_secret_value() if alias.api_key is not None else None
+    return ModelSettings(api_key=key, **alias.model_dump(exclude={"api_key"}))
+
+
+def engine(config: NodeConfig) -> DockerEngine:
+    credentials = {
+        each.registry: RegistryCredentials(username=each.username, password=each.password.get_secret_value())
+        for each in config.registry_credentials
+    }
+    return DockerEngine(
+        config.runtime.docker_url,
+        credentials,
+        call_seconds=config.runtime.docker_timeout_seconds,
+    )
+
+
+def gateway(config: NodeConfig, directory: Path, on_events: OnEvents) -> NfsGateway:
+    listen = config.storage.nfs_listen
+    return NfsGateway(
+        Storage(Path(config.storage.root)),
+        listen=[(listen.host, listen.port)],
+        allowed=config.storage.nfs_allowed_clients,
+        secret=handle_secret(directory),
+        on_events=on_events,
+    )
+
+
+def bridge_address(config: NodeConfig) -> str:
+    """The host's address on the containers' network: the first of its subnet, as Docker gives it."""
+    return str(ipaddress.ip_network(config.runtime.network_subnet)[1])
+
+
+def orchestrator_url(config: NodeConfig) -> str:
+    """As containers reach us: what the operator says, else the bridge and the API's own port."""
+    return config.runtime.orchestrator_url or f"http://{bridge_address(config)}:{config.api.listen[0].port}"
+
+
+def container_settings(config: NodeConfig, node: str, nfs_port: int) -> ContainerSettings:
+    registry = load_registry(config.runtime.registry_path)
+
+    def image_of(runtime: Runtime) -> Image:
+        if runtime.image is not None:
+            return Image(runtime.image)
+        if runtime.language is None or runtime.version is None:
+            raise Refused("the manifest names neither an image nor a language and its version")
+        found = registry.resolve(runtime.language, runtime.version)
+        return Image(found.image, found.environment)
+
+    def options(profile: str | None) -> str:
+        return mount_options(
+            config.storage.mount_profile if profile is None else cast(MountProfile, profile),
+            address=config.runtime.nfs_server_host,
+            port=config.runtime.nfs_port or nfs_port,
+            mountport=config.runtime.nfs_mountport,
+            custom=config.storage.mount_options if profile is None else None,
+        )
+
+    return ContainerSettings(
+        node_id=node,
+        orchestrator_url=orchestrator_url(config),
+        network=config.runtime.network_name,
+        nfs_host=config.runtime.nfs_server_host,
+        nfs_port=config.runtime.nfs_port or nfs_port,
+        mount_options=options,
+        image_of=image_of,
+        default_pull_policy=config.runtime.image_pull_policy,
+        bootstrap=bootstrap.source(),
+        bootstrap_command=bootstrap.COMMAND,
+    )
+
+
+def secrets_of(config: NodeConfig) -> list[str]:
+    """Every value that must not appear in a log."""
+    found = [config.database.url, *config.api.tokens]
+    found += [alias.api_key for alias in config.models.values() if alias.api_key is not None]
+    found += [each.password for each in config.registry_credentials]
+    return [secret.get_secret_value() for secret in found]

@@ -1,0 +1,185 @@
+"""The daemon's life: everything made, started in order, stopped in reverse.
+
+Order of the start: logs, state directory, database, gateway, services, API; the engine in its own time (`link.py`).
+Order of the stop: no new work, running executions ended and cleared up (their containers' last flush needs the gateway,
+so mounts are gone before it is), the network, API, engine, gateway, file events, database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from aegis.adapters.nfs import NfsGateway
+from aegis.adapters.store.repository import open_store
+from aegis.adapters.systemd import Notifier
+from aegis.api.app import create_app
+from aegis.api.auth import ensure_token_file
+from aegis.api.server import ApiServer
+from aegis.config.load import LoadedConfig, load_config
+from aegis.config.model import NodeConfig
+from aegis.daemon import parts
+from aegis.daemon.link import EngineLink
+from aegis.daemon.network import ContainerNetwork
+from aegis.daemon.services import Services, World, make_services
+from aegis.documents import load_manifest
+from aegis.errors import AegisError, WorldError
+from aegis.logs import configure_logging
+from aegis.ports import HealthCheck
+from aegis.services.pump import EventPump
+from aegis.services.recorder import EventRecorder
+from aegis.services.timing import SystemClock
+
+log = logging.getLogger(__name__)
+
+STOP_MARGIN_SECONDS = 30.0
+
+
+def run(config_path: Path | None) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code. What prevents the start is said on standard error."""
+    try:
+        loaded = load_config(config_path, os.environ)
+    except AegisError as error:
+        print(f"aegis: {error}", file=sys.stderr)
+        return 1
+    config = loaded.config
+    configure_logging(level=config.logging.level, format=config.logging.format, secrets=parts.secrets_of(config))
+    for note in loaded.notes:
+        log.warning("%s", note)
+    try:
+        asyncio.run(serve(loaded))
+    except AegisError as error:
+        log.error("the daemon cannot run: %s", error)
+        return 1
+    return 0
+
+
+async def serve(loaded: LoadedConfig) -> None:
+    """The whole life of the daemon. AegisError when it cannot start; what was started is stopped then."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    notifier = Notifier(os.environ)
+    async with AsyncExitStack() as stack:
+        where = await start(loaded.config, stack)
+        await stack.enter_async_context(running(notifier.run_watchdog(), "systemd-watchdog"))
+        notifier.ready(where)
+        log.info("ready: %s (configuration: %s)", where, loaded.source)
+        await stop.wait()
+        log.info("stopping: running executions are ended first")
+        notifier.stopping("ending running executions")
+        notifier.extend_timeout(loaded.config.limits.shutdown_seconds + STOP_MARGIN_SECONDS)
+    log.info("stopped")
+
+
+async def start(config: NodeConfig, stack: AsyncExitStack) -> str:
+    """Make and start everything; each part's end goes on `stack`. Returns where it listens, for people."""
+    directory = parts.state_directory(config)
+    store = await open_store(
+        config.database.url.get_secret_value(), wait_seconds=config.database.connect_timeout_seconds
+    )
+    stack.push_async_callback(store.close)
+    events = EventRecorder(store)
+    stack.callback(events.close)
+    pump = await stack.enter_async_context(pumping(events))
+    gateway = parts.gateway(config, directory, pump.put)
+    await gateway.start()
+    stack.push_async_callback(gateway.close)
+    engine = parts.engine(config)
+    stack.push_async_callback(engine.close)
+    models = parts.models(config)
+    stack.push_async_callback(models.close)
+
+    world = World(store, events, gateway, engine, models, SystemClock(), parts.node_id(directory))
+    services = make_services(config, world)
+    link = EngineLink(engine, lambda: network.open())  # made below: it serves the app, whose health asks the link
+    app = application(config, directory, world, services, health_checks(config, world, gateway, link))
+    network = ContainerNetwork(config, engine, app, world.node_id)
+    await listen(config, app, stack)
+    stack.push_async_callback(network.close)
+    stack.push_async_callback(services.supervisor.close)
+    await stack.enter_async_context(running(housekeeping(link, services), "housekeeping"))
+    await stack.enter_async_context(running(link.run(), "engine-link"))
+    addresses = ", ".join(f"http://{address.host}:{address.port}" for address in config.api.listen)
+    return f"API on {addresses}; NFS on port {gateway.port}"
+
+
+def application(
+    config: NodeConfig, directory: Path, world: World, services: Services, checks: Mapping[str, HealthCheck]
+) -> web.Application:
+    """The API. The node's own token is always accepted, beside those of the configuration."""
+    tokens = [token.get_secret_value() for token in config.api.tokens]
+    return create_app(
+        store=world.store,
+        events=world.events,
+        clock=world.clock,
+        supervisor=services.supervisor,
+        inner_loop=services.inner_loop,
+        volumes=services.volumes,
+        gateway=world.gateway,
+        load_manifest=load_manifest,
+        health_checks=checks,
+        api_tokens=[*tokens, ensure_token_file(directory)],
+        version=version("aegis"),
+        tenant_id=config.node.tenant_id,
+    )
+
+
+async def listen(config: NodeConfig, app: web.Application, stack: AsyncExitStack) -> None:
+    for address in config.api.listen:
+        server = ApiServer(app, address.host, address.port)
+        await server.start()
+        stack.push_async_callback(server.close)
+
+
+def health_checks(config: NodeConfig, world: World, gateway: NfsGateway, link: EngineLink) -> dict[str, HealthCheck]:
+    async def storage() -> None:
+        if not os.access(config.storage.root, os.W_OK | os.X_OK):
+            raise WorldError(f"the storage root {config.storage.root} cannot be written by user {os.getuid()}")
+
+    async def llm() -> None:
+        if not world.models.aliases:
+            raise WorldError("no model is configured", next_step="Set models.default in the configuration")
+
+    return {"docker": link.check, "nfs": gateway.probe, "database": world.store.ping, "storage": storage, "llm": llm}
+
+
+async def housekeeping(link: EngineLink, services: Services) -> None:
+    """From the engine's first answer on: what an earlier daemon left goes at once, what nobody holds every minute."""
+    await link.linked.wait()
+    await services.reconciler.run()
+
+
+@contextlib.asynccontextmanager
+async def pumping(events: EventRecorder) -> AsyncIterator[EventPump]:
+    """File events are stored while the block runs, and what waits at its end too."""
+    pump = EventPump(events)
+    task = asyncio.create_task(pump.run(), name="file-events")
+    try:
+        yield pump
+    finally:
+        pump.close()
+        await task
+
+
+@contextlib.asynccontextmanager
+async def running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """A task for as long as the block; its own exception, our mistake, comes out at the end of the block."""
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,97 @@
+"""The services, wired: which of them needs which, said once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aegis.config.model import NodeConfig
+from aegis.daemon import parts
+from aegis.ports import Clock, ContainerRuntime, Gateway, LanguageModels, Store
+from aegis.services.cmd_tool import CMD_RUN
+from aegis.services.containers import ContainerMaker, Containers
+from aegis.services.executions import ExecutionRunner
+from aegis.services.fs_tools import fs_tools
+from aegis.services.inner_loop import InnerLoop
+from aegis.services.iterations import IterationRunner
+from aegis.services.judging import Panel
+from aegis.services.judging.jobs import Jobs
+from aegis.services.reconciler import Reconciler
+from aegis.services.recorder import EventRecorder
+from aegis.services.supervisor import ExecutionSupervisor
+from aegis.services.tools import ToolBox
+from aegis.services.volumes import VolumeService
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the services work on: every port's implementation."""
+
+    store: Store
+    events: EventRecorder
+    gateway: Gateway
+    engine: ContainerRuntime
+    models: LanguageModels
+    clock: Clock
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    supervisor: ExecutionSupervisor
+    inner_loop: InnerLoop
+    volumes: VolumeService
+    reconciler: Reconciler
+
+
+def make_services(config: NodeConfig, world: World) -> Services:
+    jobs = Jobs()
+    maker = ContainerMaker(parts.container_settings(config, world.node_id, world.gateway.port))
+    volumes = VolumeService(world.store, world.gateway, world.events, world.clock)
+    inner_loop = InnerLoop(
+        store=world.store,
+        models=world.models,
+        tools=ToolBox([CMD_RUN, *fs_tools(jobs)]),
+        gateway=world.gateway,
+        events=world.events,
+        clock=world.clock,
+        rounds_max=config.limits.tool_rounds,
+    )
+    iterations = IterationRunner(
+        store=world.store,
+        runtime=world.engine,
+        containers=Containers(world.engine, world.clock),
+        maker=maker,
+        inner_loop=inner_loop,
+        panel=Panel(jobs),
+        gateway=world.gateway,
+        clock=world.clock,
+    )
+    runner = ExecutionRunner(
+        store=world.store,
+        runtime=world.engine,
+        maker=maker,
+        volumes=volumes,
+        iterations=iterations,
+        events=world.events,
+        clock=world.clock,
+    )
+    supervisor = ExecutionSupervisor(
+        store=world.store,
+        runner=runner,
+        maker=maker,
+        models=world.models,
+        events=world.events,
+        clock=world.clock,
+        concurrent_max=config.limits.executions_concurrent,
+        waiting_max=config.limits.executions_waiting,
+    )
+    reconciler = Reconciler(
+        store=world.store,
+        runtime=world.engine,
+        volumes=volumes,
+        supervisor=supervisor,
+        events=world.events,
+        clock=world.clock,
+        node_id=world.node_id,
+    )
+    return Services(supervisor, inner_loop, volumes, reconciler)
