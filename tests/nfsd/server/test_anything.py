@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hypothesis import strategies as some
 
 from nfsd.nfs3.const import Nfsstat3, Proc
 from nfsd.nfs3.restypes import SIGNATURES, unpack_result
-from nfsd.nfs3.types import Diropargs3
+from nfsd.nfs3.types import Diropargs3, Sattr3
 from nfsd.vfs.interface import FileSystem
 from nfsd.vfs.ledger import Ledger
 from nfsd.vfs.local import LocalFileSystem
@@ -47,16 +48,25 @@ def _handles(peer: Peer, root: bytes) -> list[bytes]:
     return [root, directory, file, gone, file[:-1] + bytes([file[-1] ^ 1]), b"", bytes(64)]
 
 
-def _aimed(arguments: Any, handles: some.DataObject, known: list[bytes]) -> Any:
-    """The same arguments, on handles and names that mean something now and then."""
-    changes: dict[str, Any] = {}
-    for field in dataclasses.fields(arguments):
-        value = getattr(arguments, field.name)
+def _aimed(arguments: Any, draw: Callable[..., Any], known: list[bytes]) -> Any:
+    """The same arguments, on handles and names that mean something most of the time, by a caller who may."""
+    handles = some.sampled_from(known[:3]) | some.sampled_from(known)
+
+    def aimed(name: str, value: Any) -> Any:
         if isinstance(value, Diropargs3):
-            name = handles.draw(some.sampled_from(NAMES) | some.just(value.name))
-            changes[field.name] = Diropargs3(handles.draw(some.sampled_from(known)), name)
-        elif field.name in ("object", "file", "dir"):
-            changes[field.name] = handles.draw(some.sampled_from(known))
+            return Diropargs3(draw(handles), draw(some.sampled_from(NAMES) | some.just(value.name)))
+        if isinstance(value, Sattr3):
+            size = draw(some.sampled_from((None, 0, 5000, value.size)))
+            return dataclasses.replace(value, uid=draw(some.sampled_from((None, 1000, value.uid))), gid=None, size=size)
+        if isinstance(value, tuple):
+            return tuple(aimed(name, part) for part in value)
+        if name in ("object", "file", "dir"):
+            return draw(handles)
+        if name in ("offset", "cookie"):
+            return draw(some.sampled_from((0, 3, value)))
+        return value
+
+    changes = {field.name: aimed(field.name, getattr(arguments, field.name)) for field in dataclasses.fields(arguments)}
     return dataclasses.replace(arguments, **changes)
 
 
@@ -70,7 +80,7 @@ def test_any_call_gets_a_well_formed_answer(tmp_path: Path, kind: str) -> None:
         @settings(max_examples=300, suppress_health_check=list(HealthCheck))
         @given(some.data(), some.sampled_from(sorted(SIGNATURES)))
         def ask(data: some.DataObject, proc: Proc) -> None:
-            arguments: Struct = _aimed(data.draw(structs(SIGNATURES[proc].arguments)), data, known)
+            arguments: Struct = _aimed(data.draw(structs(SIGNATURES[proc].arguments)), data.draw, known)
             try:
                 status, _ = unpack_result(proc, peer.call(proc, bytes(arguments)))
             except Refused as refused:
