@@ -87,5 +87,6 @@ def _application(
     app[volumes.TRANSFERS] = asyncio.Semaphore(volumes.FILES_AT_ONCE)
     metrics.install(app, registry)
     openapi.install(app, routes, context.version)
+    stream.install(app)
     register(app, routes, tokens)
     return app

@@ -17,7 +17,7 @@ from typing import Any
 from aiohttp import web
 from pydantic import ValidationError
 
-from aegis.errors import AegisError, Refused, WorldError
+from aegis.errors import AegisError, Overloaded, Refused, WorldError
 
 CONTENT_TYPE = "application/problem+json"
 PROBLEMS_MAX = 100
@@ -99,7 +99,7 @@ def problem_response(error: AegisError) -> web.Response:
     headers = {}
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, WorldError) and error.retryable:
+    if isinstance(error, Overloaded) or (isinstance(error, WorldError) and error.retryable):
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     body = json.dumps(problem_document(error), default=str).encode("ascii")
     return web.Response(status=error.status, body=body, content_type=CONTENT_TYPE, headers=headers)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 from aiohttp import web
 
@@ -26,6 +27,9 @@ SEQUENCE_MAX = 2**63 - 1
 RETRY_MILLISECONDS = 2000
 HEARTBEAT = b": still here\n\n"
 
+CLOSING: web.AppKey[asyncio.Event] = web.AppKey("closing", asyncio.Event)
+"""Set when the server stops: an open stream would otherwise hold it until its patience ends."""
+
 
 async def stream_events(request: web.Request) -> web.StreamResponse:
     context = context_of(request)
@@ -40,7 +44,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     await response.write(f"retry: {RETRY_MILLISECONDS}\n\n".encode())
     events = context.events.follow(execution.id, after=after)
     try:
-        await _forward(events, response, context.heartbeat_seconds)
+        await _forward(events, response, context.heartbeat_seconds, request.app[CLOSING])
     except ConnectionError:
         return response  # the client went away, which is how most streams end
     await response.write_eof()
@@ -57,15 +61,21 @@ def _resume_after(request: web.Request) -> int:
     return int(last)
 
 
-async def _forward(events: AsyncIterator[Event], response: web.StreamResponse, heartbeat_seconds: float) -> None:
+async def _forward(
+    events: AsyncIterator[Event], response: web.StreamResponse, heartbeat_seconds: float, closing: asyncio.Event
+) -> None:
     """Waiting for the next event must outlive a heartbeat: cancelling `__anext__` would end the iterator. So the wait
     is a task, and this function alone owns it."""
     waiting: asyncio.Future[Event] | None = None
+    stopping = asyncio.ensure_future(closing.wait())
     try:
         while True:
             if waiting is None:
                 waiting = asyncio.ensure_future(_next(events))
-            done, _ = await asyncio.wait({waiting}, timeout=heartbeat_seconds)
+            either: set[asyncio.Future[Any]] = {waiting, stopping}
+            done, _ = await asyncio.wait(either, timeout=heartbeat_seconds, return_when=asyncio.FIRST_COMPLETED)
+            if stopping in done and waiting not in done:
+                return  # without the final event: the client comes back, and goes on where it was
             if not done:
                 await response.write(HEARTBEAT)
                 continue
@@ -77,6 +87,7 @@ async def _forward(events: AsyncIterator[Event], response: web.StreamResponse, h
                 waiting = None
             await response.write(encode(event))
     finally:
+        stopping.cancel()
         if waiting is not None:
             waiting.cancel()
             with contextlib.suppress(asyncio.CancelledError, _End):
@@ -100,6 +111,15 @@ async def _next(events: AsyncIterator[Event]) -> Event:
 def encode(event: Event) -> bytes:
     """One event. JSON escapes line ends, so `data:` is always one line."""
     return f"id: {event.sequence}\nevent: {event.kind}\ndata: {EventView.of(event).model_dump_json()}\n\n".encode()
+
+
+def install(app: web.Application) -> None:
+    app[CLOSING] = asyncio.Event()
+    app.on_shutdown.append(_close_streams)
+
+
+async def _close_streams(app: web.Application) -> None:
+    app[CLOSING].set()
 
 
 ROUTES = (

@@ -106,26 +106,27 @@ class Client:
 
     def follow(self, execution_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
         """Events until the execution's final one; a cut or a restart of the daemon in between is bridged."""
-        path = f"/v1/executions/{quote(execution_id)}/stream"
-        reconnects = 0
+        path = f"/v1/executions/{quote(execution_id)}"
+        failures = 0
         while True:
-            cause: Exception | None = None
+            cause: Exception = ConnectionError("the event stream keeps ending")
             try:
-                for event in self._stream(path, after):
-                    reconnects, after = 0, int(event["sequence"])
+                for event in self._stream(f"{path}/stream", after):
+                    failures, after = 0, int(event["sequence"])
                     yield event
                     if event["kind"] in EXECUTION_ENDED:
                         return
+                if self.get(path)["state"] not in ("pending", "running"):
+                    return
             except (OSError, http.client.HTTPException) as error:
                 cause = error
-            if cause is None and self.get(f"/v1/executions/{quote(execution_id)}")["state"] not in (
-                "pending",
-                "running",
-            ):
-                return
-            reconnects += 1
-            if reconnects > RECONNECTS_MAX:
-                raise self._unreachable(cause or ConnectionError("the event stream keeps ending"))
+            except CommandFailed as failure:
+                if failure.exit_code not in (Exit.UNREACHABLE, Exit.FAILED):  # refused: asking again changes nothing
+                    raise
+                cause = failure
+            failures += 1
+            if failures > RECONNECTS_MAX:
+                raise self._unreachable(cause)
             time.sleep(RECONNECT_SECONDS)
 
     def _stream(self, path: str, after: int) -> Iterator[dict[str, Any]]:

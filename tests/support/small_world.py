@@ -114,12 +114,14 @@ class MemoryEvents:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
         self.followers = 0
+        self.followed = asyncio.Event()
 
     async def emit(self, *events: Event) -> None:
         await self._store.append_events(events)
 
     async def follow(self, execution_id: str, *, after: int = 0) -> AsyncIterator[Event]:
         self.followers += 1
+        self.followed.set()
         try:
             while True:
                 async with self._store.changed:

@@ -27,9 +27,7 @@ def demo(
     image: Annotated[str, typer.Option("--image", help="An image with Python 3.8 or newer.")] = DEFAULT_IMAGE,
     config: Annotated[
         str | None,
-        typer.Option(
-            "--config", "-c", metavar="FILE", help="A node configuration to start from: where Docker is."
-        ),
+        typer.Option("--config", "-c", metavar="FILE", help="A node configuration to start from: where Docker is."),
     ] = None,
     allow_root: Annotated[bool, typer.Option("--allow-root", help="Run the daemon as root all the same.")] = False,
 ) -> None:
