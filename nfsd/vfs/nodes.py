@@ -208,7 +208,10 @@ class Tree:
             st = os.fstat(fd)
             if st.st_nlink:
                 return st
-            self.bury(node)
+            if (
+                node is not self.root
+            ):  # a volume deleted under the server keeps its root's descriptor until it is closed
+                self.bury(node)
             raise failure(errno.ESTALE)
         return self.stat_by_name(node)
 

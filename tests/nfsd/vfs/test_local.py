@@ -237,6 +237,16 @@ async def test_a_file_that_got_the_number_of_another_is_not_taken_for_it(fs: Loc
         pytest.skip("this file system never used an inode number again")
 
 
+async def test_a_volume_deleted_under_the_server_is_stale_and_closes_cleanly(root: Path) -> None:
+    before = open_descriptors()
+    fs = LocalFileSystem(root, durability="host")
+    root.rmdir()
+    await failing(errno.ESTALE, lambda: fs.getattr(fs.root))
+    await failing(errno.ENOENT, lambda: fs.create(CALLER, fs.root, b"x", CreateHow.GUARDED, NO_CHANGES))
+    await fs.close()
+    assert open_descriptors() == before
+
+
 async def test_another_name_takes_over_when_the_host_removes_one(fs: LocalFileSystem, root: Path) -> None:
     node = await made(fs, b"one")
     await settled(fs.link(CALLER, node, fs.root, b"two"))
