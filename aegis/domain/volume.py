@@ -63,6 +63,10 @@ class Volume:
     def export_path(self) -> str:
         return f"/{self.tenant_id}/{self.id}"
 
+    @property
+    def is_ephemeral(self) -> bool:
+        return self.storage_class is StorageClass.EPHEMERAL
+
     def after(self, event: VolumeEvent, *, error: str | None = None) -> Volume:
         """This volume after `event`. InvalidTransition when it is not in a state for it."""
         return replace(self, state=follow(VOLUME_TRANSITIONS, self.state, event), error=error)

@@ -2,9 +2,9 @@
 
 The rules to know:
 - An execution is stored before anything happens for it, and its final state after everything of it is gone: who sees
-  the final state sees no container, mount or ephemeral volume any more (or the log says what is left to the reconciler).
-- A run is cancelled once at most, by `_stop`, and not while its final state is being stored. So what it does to clear up
-  is not broken off.
+  the final state sees no container, mount or ephemeral volume any more (or the log says what the reconciler has to do).
+- A run is cancelled once at most, by `_stop`, and not while its final state is being stored. So what it does to clear
+  up is not broken off.
 - At most `concurrent_max` run, at most `waiting_max` wait; more are refused, not queued.
 """
 
@@ -35,7 +35,9 @@ CONCLUDE_RETRIES = Retries(attempts_max=8, pause_seconds=1.0)  # about two minut
 class Run:
     task: asyncio.Task[None] | None = None
     stop: Outcome | None = None  # why it was cancelled, once it was
-    ending: bool = False  # its outcome is known
+    can_stop: bool = (
+        False  # cancelling reaches it: it has begun (a task cancelled before that never runs) and not ended
+    )
 
 
 class ExecutionSupervisor:
@@ -143,9 +145,10 @@ class ExecutionSupervisor:
         run = self._runs.get(execution_id)
         if run is None:
             return False
-        if run.stop is None and run.task is not None and not run.ending:
+        if run.stop is None:
             run.stop = outcome
-            run.task.cancel()
+            if run.can_stop and run.task is not None:
+                run.task.cancel()
         return True
 
     async def _run(self, execution: Execution, token: str, run: Run) -> None:
@@ -153,11 +156,14 @@ class ExecutionSupervisor:
         outcome = Outcome.failed("internal", "The daemon failed; its log says where")
         try:
             try:
+                if run.stop is not None:
+                    raise asyncio.CancelledError
+                run.can_stop = True
                 async with self._slots:
                     outcome = await self._runner.run(execution, token)
             except asyncio.CancelledError:
                 outcome = run.stop or Outcome.failed("daemon_stopped", "The daemon was stopped")
-            run.ending = True
+            run.can_stop = False
             await self._conclude(execution.id, outcome)
         except Exception:  # we are wrong: this one execution fails, the daemon goes on
             logger.exception("execution %s", execution.id)

@@ -153,22 +153,34 @@ class VolumeService:
         if failures:
             raise failures[0]
 
-    async def sweep(self) -> list[Volume]:
-        """Delete ephemeral volumes past their time that nobody holds; returns those deleted. One that cannot be deleted
-        now is left for the next sweep."""
-        now = self._clock.now()
+    async def sweep(self, *, unfinished_seconds: float) -> list[Volume]:
+        """Delete ephemeral volumes past their time that nobody holds, and finish what a daemon before us began: a
+        volume that has been in the making for `unfinished_seconds` is Failed, one being deleted is deleted again.
+        Returns what was changed; what cannot be done now is left for the next sweep."""
         swept = []
         for volume in await self._store.list_volumes(states=LIVE_STATES):
-            if volume.state is VolumeState.ATTACHED or volume.storage_class is not StorageClass.EPHEMERAL:
-                continue
-            if volume.expires_at is None or volume.expires_at > now:
-                continue
             try:
-                await self.delete(volume.tenant_id, volume.id)
-                swept.append(volume)
+                if await self._swept(volume, unfinished_seconds):
+                    swept.append(volume)
             except AegisError as error:
-                logger.warning("volume %s (%s) has expired and could not be deleted: %s", volume.name, volume.id, error)
+                logger.warning("volume %s (%s) stays %s for now: %s", volume.name, volume.id, volume.state, error)
         return swept
+
+    async def _swept(self, volume: Volume, unfinished_seconds: float) -> bool:
+        now = self._clock.now()
+        expired = volume.expires_at is not None and volume.expires_at <= now
+        match volume.state:
+            case VolumeState.CREATING:
+                if (now - volume.created_at).total_seconds() < unfinished_seconds:
+                    return False
+                await self._change(volume, VolumeEvent.FAIL, error="The daemon ended while this volume was being made")
+            case VolumeState.DELETING:
+                await self.delete(volume.tenant_id, volume.id)
+            case VolumeState.AVAILABLE | VolumeState.DETACHED if expired and volume.is_ephemeral:
+                await self.delete(volume.tenant_id, volume.id)
+            case _:
+                return False
+        return True
 
     async def _volume_for(self, execution: Execution, spec: VolumeSpec) -> Volume:
         if spec.source_volume_id is not None:

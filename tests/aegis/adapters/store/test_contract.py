@@ -16,11 +16,12 @@ from aegis.domain.validation import Judgement, Verdict
 from aegis.domain.volume import VolumeEvent, VolumeState
 from aegis.errors import Conflict, NotFound, VolumeAlreadyMounted
 from aegis.ids import DEFAULT_TENANT
+from aegis.ports import Store
 from tests.support import samples
 from tests.support.samples import NOON
 
 
-async def stored_execution(store: SqlStore, **changes: object) -> Execution:
+async def stored_execution(store: Store, **changes: object) -> Execution:
     execution = samples.execution(**changes)
     await store.add_execution(execution, [samples.event("execution.created", execution.id)])
     return execution
@@ -29,53 +30,53 @@ async def stored_execution(store: SqlStore, **changes: object) -> Execution:
 # ---- agents ----
 
 
-async def test_agent_is_found_by_name_and_by_id_of_its_tenant_only(store: SqlStore) -> None:
+async def test_agent_is_found_by_name_and_by_id_of_its_tenant_only(any_store: Store) -> None:
     agent = samples.agent(
         volumes=(VolumeSpec(name="w", mount_path="/workspace"),),
         execution=ExecutionPlan(validators=(JsonSchemaValidator(json_schema={"type": "object"}),)),
     )
-    await store.add_agent(agent)
-    assert await store.get_agent(DEFAULT_TENANT, "coder") == agent
-    assert await store.get_agent(DEFAULT_TENANT, agent.id) == agent
+    await any_store.add_agent(agent)
+    assert await any_store.get_agent(DEFAULT_TENANT, "coder") == agent
+    assert await any_store.get_agent(DEFAULT_TENANT, agent.id) == agent
     with pytest.raises(NotFound):
-        await store.get_agent("other", "coder")
+        await any_store.get_agent("other", "coder")
 
 
-async def test_the_latest_deployment_of_a_name_wins_and_the_older_stays_reachable_by_id(store: SqlStore) -> None:
+async def test_the_latest_deployment_of_a_name_wins_and_the_older_stays_reachable_by_id(any_store: Store) -> None:
     first, second = samples.agent(), samples.agent(description="better")
     other = samples.agent("tester", seconds=1)
     for agent in (first, second, other):
-        await store.add_agent(agent)
-    assert await store.get_agent(DEFAULT_TENANT, "coder") == second
-    assert await store.get_agent(DEFAULT_TENANT, first.id) == first
-    assert await store.list_agents(DEFAULT_TENANT) == [other, second]
+        await any_store.add_agent(agent)
+    assert await any_store.get_agent(DEFAULT_TENANT, "coder") == second
+    assert await any_store.get_agent(DEFAULT_TENANT, first.id) == first
+    assert await any_store.list_agents(DEFAULT_TENANT) == [other, second]
 
 
-async def test_removing_an_agent_removes_every_deployment_of_its_name(store: SqlStore) -> None:
-    await store.add_agent(samples.agent())
-    await store.add_agent(samples.agent())
-    await store.remove_agent(DEFAULT_TENANT, "coder")
-    assert await store.list_agents(DEFAULT_TENANT) == []
+async def test_removing_an_agent_removes_every_deployment_of_its_name(any_store: Store) -> None:
+    await any_store.add_agent(samples.agent())
+    await any_store.add_agent(samples.agent())
+    await any_store.remove_agent(DEFAULT_TENANT, "coder")
+    assert await any_store.list_agents(DEFAULT_TENANT) == []
     with pytest.raises(NotFound):
-        await store.remove_agent(DEFAULT_TENANT, "coder")
+        await any_store.remove_agent(DEFAULT_TENANT, "coder")
 
 
 # ---- executions and iterations ----
 
 
-async def test_execution_comes_back_as_it_was_stored_with_its_first_event(store: SqlStore) -> None:
-    execution = await stored_execution(store)
-    assert await store.get_execution(execution.id) == execution
-    assert [event.kind for event in await store.list_events(execution.id)] == ["execution.created"]
+async def test_execution_comes_back_as_it_was_stored_with_its_first_event(any_store: Store) -> None:
+    execution = await stored_execution(any_store)
+    assert await any_store.get_execution(execution.id) == execution
+    assert [event.kind for event in await any_store.list_events(execution.id)] == ["execution.created"]
 
 
-async def test_of_two_writers_that_expect_the_same_state_one_gets_conflict_and_adds_no_event(store: SqlStore) -> None:
-    execution = await stored_execution(store)
+async def test_of_two_writers_that_expect_the_same_state_one_gets_conflict_and_adds_no_event(any_store: Store) -> None:
+    execution = await stored_execution(any_store)
     started = execution.after(ExecutionEvent.START, NOON)
     cancelled = execution.after(ExecutionEvent.CANCEL, NOON)
     results = await asyncio.gather(
         *(
-            store.update_execution(
+            any_store.update_execution(
                 change, expect=ExecutionState.PENDING, events=[samples.event(f"execution.{change.state}", execution.id)]
             )
             for change in (started, cancelled)
@@ -83,124 +84,127 @@ async def test_of_two_writers_that_expect_the_same_state_one_gets_conflict_and_a
         return_exceptions=True,
     )
     assert sorted(type(result).__name__ for result in results) == ["Conflict", "NoneType"]
-    stored = await store.get_execution(execution.id)
-    kinds = [event.kind for event in await store.list_events(execution.id)]
+    stored = await any_store.get_execution(execution.id)
+    kinds = [event.kind for event in await any_store.list_events(execution.id)]
     assert kinds == ["execution.created", f"execution.{stored.state}"]
 
 
-async def test_unknown_execution_is_not_found_whatever_is_asked(store: SqlStore) -> None:
+async def test_unknown_execution_is_not_found_whatever_is_asked(any_store: Store) -> None:
     execution = samples.execution()
     with pytest.raises(NotFound):
-        await store.get_execution(execution.id)
+        await any_store.get_execution(execution.id)
     with pytest.raises(NotFound):
-        await store.update_execution(execution, expect=ExecutionState.PENDING)
+        await any_store.update_execution(execution, expect=ExecutionState.PENDING)
     with pytest.raises(NotFound):
-        await store.append_events([samples.event("tool.called", execution.id)])
+        await any_store.append_events([samples.event("tool.called", execution.id)])
     with pytest.raises(NotFound):
-        await store.update_iteration(samples.iteration(execution.id))
+        await any_store.update_iteration(samples.iteration(execution.id))
     with pytest.raises(Conflict):
-        await store.add_iteration(samples.iteration(execution.id))
+        await any_store.add_iteration(samples.iteration(execution.id))
 
 
-async def test_executions_are_listed_newest_first_by_state_tenant_and_limit(store: SqlStore) -> None:
-    old = await stored_execution(store, seconds=1)
-    new = await stored_execution(store, seconds=2)
-    foreign = await stored_execution(store, seconds=3, tenant_id="other")
-    await store.update_execution(old.after(ExecutionEvent.START, NOON), expect=ExecutionState.PENDING)
-    ids = [execution.id for execution in await store.list_executions(DEFAULT_TENANT)]
+async def test_executions_are_listed_newest_first_by_state_tenant_and_limit(any_store: Store) -> None:
+    old = await stored_execution(any_store, seconds=1)
+    new = await stored_execution(any_store, seconds=2)
+    foreign = await stored_execution(any_store, seconds=3, tenant_id="other")
+    await any_store.update_execution(old.after(ExecutionEvent.START, NOON), expect=ExecutionState.PENDING)
+    ids = [execution.id for execution in await any_store.list_executions(DEFAULT_TENANT)]
     assert ids == [new.id, old.id]
-    assert [each.id for each in await store.list_executions(states=[ExecutionState.RUNNING])] == [old.id]
-    assert [each.id for each in await store.list_executions(limit=1)] == [foreign.id]
+    assert [each.id for each in await any_store.list_executions(states=[ExecutionState.RUNNING])] == [old.id]
+    assert [each.id for each in await any_store.list_executions(limit=1)] == [foreign.id]
 
 
-async def test_iterations_keep_their_verdict_and_come_in_order(store: SqlStore) -> None:
-    execution = await stored_execution(store)
+async def test_iterations_keep_their_verdict_and_come_in_order(any_store: Store) -> None:
+    execution = await stored_execution(any_store)
     second, first = samples.iteration(execution.id, 2), samples.iteration(execution.id, 1)
-    await store.add_iteration(second)
-    await store.add_iteration(first)
+    await any_store.add_iteration(second)
+    await any_store.add_iteration(first)
     verdict = Verdict((Judgement("exit_code[0]", 1.0, 1.0, True), Judgement("script[1]", 0.25, 0.5, False, "no")))
     ended = first.after(
         IterationEvent.REFINE, NOON, verdict=verdict, exit_code=-1, final="x\0y\ud800z", tool_calls=3, feedback="again"
     )
-    await store.update_iteration(ended)
-    assert await store.list_iterations(execution.id) == [replace(ended, final="x\ufffdy\ufffdz"), second]
+    await any_store.update_iteration(ended)
+    assert await any_store.list_iterations(execution.id) == [replace(ended, final="x\ufffdy\ufffdz"), second]
 
 
-async def test_inner_loop_state_is_replaced_whole_and_keeps_every_character(store: SqlStore) -> None:
-    execution = await stored_execution(store)
-    assert await store.load_inner_loop(execution.id, 1) is None
-    await store.save_inner_loop(execution.id, 1, {"a": 1})
+async def test_inner_loop_state_is_replaced_whole_and_keeps_every_character(any_store: Store) -> None:
+    execution = await stored_execution(any_store)
+    assert await any_store.load_inner_loop(execution.id, 1) is None
+    await any_store.save_inner_loop(execution.id, 1, {"a": 1})
     state = {"rounds": 3, "conversation": [{"content": "nul \0, lone \ud800, snowman \u2603"}], "pending": None}
-    await store.save_inner_loop(execution.id, 1, state)
-    assert await store.load_inner_loop(execution.id, 1) == state
-    assert await store.load_inner_loop(execution.id, 2) is None
+    await any_store.save_inner_loop(execution.id, 1, state)
+    assert await any_store.load_inner_loop(execution.id, 1) == state
+    assert await any_store.load_inner_loop(execution.id, 2) is None
 
 
 # ---- events ----
 
 
-async def test_event_numbers_rise_by_one_per_execution_whoever_writes_at_once(store: SqlStore) -> None:
-    one, two = await stored_execution(store), await stored_execution(store)
+async def test_event_numbers_rise_by_one_per_execution_whoever_writes_at_once(any_store: Store) -> None:
+    one, two = await stored_execution(any_store), await stored_execution(any_store)
     batches = [
         [samples.event("tool.called", owner.id, n=n), samples.event("tool.completed", owner.id, n=n)]
         for n in range(10)
         for owner in (one, two)
     ]
-    await asyncio.gather(*(store.append_events(batch) for batch in batches))
+    await asyncio.gather(*(any_store.append_events(batch) for batch in batches))
     for execution in (one, two):
-        events = await store.list_events(execution.id)
+        events = await any_store.list_events(execution.id)
         assert [event.sequence for event in events] == list(range(1, 22))
         calls = [event.data["n"] for event in events if event.kind == "tool.called"]
         done = [event.data["n"] for event in events if event.kind == "tool.completed"]
         assert calls == done, "a batch stays together"
 
 
-async def test_events_are_read_on_from_where_a_reader_stopped(store: SqlStore) -> None:
-    execution = await stored_execution(store)
-    await store.append_events([samples.event("file.written", execution.id, path=f"{n}\0\ud800") for n in range(5)])
-    events = await store.list_events(execution.id, after=3, limit=2)
+async def test_events_are_read_on_from_where_a_reader_stopped(any_store: Store) -> None:
+    execution = await stored_execution(any_store)
+    await any_store.append_events([samples.event("file.written", execution.id, path=f"{n}\0\ud800") for n in range(5)])
+    events = await any_store.list_events(execution.id, after=3, limit=2)
     assert [event.sequence for event in events] == [4, 5]
     assert events[0].data == {"path": "2\0\ud800"}
     assert events[0].at == NOON
 
 
-async def test_events_without_an_execution_have_a_stream_of_their_own(store: SqlStore) -> None:
-    await store.append_events([samples.event("mount.refused", address="10.0.0.1")])
-    [event] = await store.list_events("")
+async def test_events_without_an_execution_have_a_stream_of_their_own(any_store: Store) -> None:
+    await any_store.append_events([samples.event("mount.refused", address="10.0.0.1")])
+    [event] = await any_store.list_events("")
     assert (event.execution_id, event.sequence, event.data) == (None, 1, {"address": "10.0.0.1"})
 
 
 # ---- volumes and attachments ----
 
 
-async def test_volume_comes_back_as_it_was_stored_for_its_tenant_only(store: SqlStore) -> None:
+async def test_volume_comes_back_as_it_was_stored_for_its_tenant_only(any_store: Store) -> None:
     volume = samples.volume(expires_at=NOON + timedelta(hours=1))
-    await store.add_volume(volume)
-    assert await store.get_volume(DEFAULT_TENANT, volume.id) == volume
-    assert await store.list_volumes(states=[VolumeState.AVAILABLE]) == [volume]
-    assert await store.list_volumes("other") == []
+    await any_store.add_volume(volume)
+    assert await any_store.get_volume(DEFAULT_TENANT, volume.id) == volume
+    assert await any_store.list_volumes(states=[VolumeState.AVAILABLE]) == [volume]
+    assert await any_store.list_volumes("other") == []
+    owned = samples.volume(owner_execution_id="e1", state=VolumeState.CREATING)
+    await any_store.add_volume(owned)
+    assert await any_store.list_volumes(owner_execution_id="e1") == [owned]
     with pytest.raises(NotFound):
-        await store.get_volume("other", volume.id)
+        await any_store.get_volume("other", volume.id)
 
 
-async def test_second_writer_is_refused_and_told_who_holds_the_volume(store: SqlStore) -> None:
+async def test_second_writer_is_refused_and_told_who_holds_the_volume(any_store: Store) -> None:
     volume = samples.volume()
-    await store.add_volume(volume)
+    await any_store.add_volume(volume)
     writer = samples.attachment(volume)
-    await store.add_attachment(writer)
+    await any_store.add_attachment(writer)
     with pytest.raises(VolumeAlreadyMounted, match=writer.execution_id):
-        await store.add_attachment(samples.attachment(volume))
-    assert await store.list_attachments(volume_id=volume.id) == [writer]
+        await any_store.add_attachment(samples.attachment(volume))
+    assert await any_store.list_attachments(volume_id=volume.id) == [writer]
 
 
-async def test_of_many_writers_at_once_exactly_one_is_attached(store: SqlStore) -> None:
+async def test_of_many_writers_at_once_exactly_one_is_attached(any_store: Store) -> None:
     volume = samples.volume()
-    await store.add_volume(volume)
-    attempts = [store.add_attachment(samples.attachment(volume)) for _ in range(8)]
+    await any_store.add_volume(volume)
+    attempts = [any_store.add_attachment(samples.attachment(volume)) for _ in range(8)]
     results = await asyncio.gather(*attempts, return_exceptions=True)
     assert [type(result) for result in results].count(VolumeAlreadyMounted) == 7
     assert results.count(None) == 1
-    assert len(await store.list_attachments(volume_id=volume.id)) == 1
+    assert len(await any_store.list_attachments(volume_id=volume.id)) == 1
 
 
 async def test_the_database_itself_refuses_a_second_writer(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,41 +224,41 @@ async def test_the_database_itself_refuses_a_second_writer(store: SqlStore, monk
     assert len(await store.list_attachments(volume_id=volume.id)) == 1
 
 
-async def test_readers_share_a_volume_with_its_writer(store: SqlStore) -> None:
+async def test_readers_share_a_volume_with_its_writer(any_store: Store) -> None:
     volume = samples.volume()
-    await store.add_volume(volume)
-    await store.add_attachment(samples.attachment(volume))
+    await any_store.add_volume(volume)
+    await any_store.add_attachment(samples.attachment(volume))
     for _ in range(3):
-        await store.add_attachment(samples.attachment(volume, access_mode=AccessMode.READ_ONLY))
-    assert len(await store.list_attachments(volume_id=volume.id)) == 4
+        await any_store.add_attachment(samples.attachment(volume, access_mode=AccessMode.READ_ONLY))
+    assert len(await any_store.list_attachments(volume_id=volume.id)) == 4
 
 
-async def test_volume_is_detached_with_its_last_attachment_and_can_be_written_again(store: SqlStore) -> None:
+async def test_volume_is_detached_with_its_last_attachment_and_can_be_written_again(any_store: Store) -> None:
     volume = samples.volume()
-    await store.add_volume(volume)
+    await any_store.add_volume(volume)
     writer, reader = samples.attachment(volume), samples.attachment(volume, access_mode=AccessMode.READ_ONLY)
-    await store.add_attachment(writer)
-    await store.add_attachment(reader)
-    await store.end_attachment(writer.id, NOON)
-    assert (await store.get_volume(DEFAULT_TENANT, volume.id)).state is VolumeState.ATTACHED
-    await store.end_attachment(reader.id, NOON)
-    await store.end_attachment(reader.id, NOON + timedelta(hours=1))
-    assert (await store.get_volume(DEFAULT_TENANT, volume.id)).state is VolumeState.DETACHED
-    ended = await store.list_attachments(volume_id=volume.id, live_only=False)
+    await any_store.add_attachment(writer)
+    await any_store.add_attachment(reader)
+    await any_store.end_attachment(writer.id, NOON)
+    assert (await any_store.get_volume(DEFAULT_TENANT, volume.id)).state is VolumeState.ATTACHED
+    await any_store.end_attachment(reader.id, NOON)
+    await any_store.end_attachment(reader.id, NOON + timedelta(hours=1))
+    assert (await any_store.get_volume(DEFAULT_TENANT, volume.id)).state is VolumeState.DETACHED
+    ended = await any_store.list_attachments(volume_id=volume.id, live_only=False)
     assert {each.detached_at for each in ended} == {NOON}
-    await store.add_attachment(samples.attachment(volume))
+    await any_store.add_attachment(samples.attachment(volume))
 
 
-async def test_a_volume_being_deleted_cannot_be_attached_nor_an_attached_one_deleted(store: SqlStore) -> None:
+async def test_a_volume_being_deleted_cannot_be_attached_nor_an_attached_one_deleted(any_store: Store) -> None:
     volume = samples.volume()
-    await store.add_volume(volume)
-    await store.add_attachment(samples.attachment(volume))
+    await any_store.add_volume(volume)
+    await any_store.add_attachment(samples.attachment(volume))
     with pytest.raises(Conflict, match="is attached, not available"):
-        await store.update_volume(volume.after(VolumeEvent.DELETE), expect=VolumeState.AVAILABLE)
+        await any_store.update_volume(volume.after(VolumeEvent.DELETE), expect=VolumeState.AVAILABLE)
     other = samples.volume(state=VolumeState.DELETING)
-    await store.add_volume(other)
+    await any_store.add_volume(other)
     with pytest.raises(Conflict, match="is deleting and cannot be attached"):
-        await store.add_attachment(samples.attachment(other))
+        await any_store.add_attachment(samples.attachment(other))
 
 
 # ---- the whole ----
