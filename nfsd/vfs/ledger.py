@@ -13,6 +13,7 @@ import stat
 from functools import partial
 
 from nfsd.vfs.failures import failure
+from nfsd.vfs.interface import Node
 
 _RECOUNTS_MAX = 3
 
@@ -46,6 +47,16 @@ def measure(root: str | bytes | os.PathLike[str]) -> tuple[int, int]:
     return total, files
 
 
+class Cut:
+    """A file whose size is changing in a thread: what the ledger holds for it, and how many changes are under way."""
+
+    __slots__ = ("accounted", "pending")
+
+    def __init__(self, accounted: int) -> None:
+        self.accounted = accounted
+        self.pending = 0
+
+
 class Ledger:
     """`bytes_used`, `files_used` and their limits (None: no limit). `files_used` is kept only with a limit of files."""
 
@@ -56,6 +67,8 @@ class Ledger:
         self.files_max = files_max
         self.bytes_used = bytes_used
         self.files_used = files_used
+        self.cuts: dict[Node, Cut] = {}
+        """Of all attachments: two stacks on one backend see the same nodes. Bounded by the calls in the pool."""
         self._changes = 0
 
     def claim(self, size: int, files: int = 0) -> None:

@@ -26,19 +26,9 @@ from nfsd.vfs.interface import (
     Stability,
 )
 from nfsd.vfs.layer import Layer
-from nfsd.vfs.ledger import Ledger
+from nfsd.vfs.ledger import Cut, Ledger
 
 T = TypeVar("T")
-
-
-class _Cut:
-    """A file whose size is changing in a thread: what the ledger holds for it, and how many changes are under way."""
-
-    __slots__ = ("accounted", "pending")
-
-    def __init__(self, accounted: int) -> None:
-        self.accounted = accounted
-        self.pending = 0
 
 
 def size_of(attributes: Attributes) -> int:
@@ -54,7 +44,7 @@ class Quota(Layer):
         super().__init__(inner)
         self._ledger = ledger
         self._getattr = inner.getattr
-        self._cuts: dict[Node, _Cut] = {}
+        self._cuts = ledger.cuts
         if ledger.files_max is None:
             self.pass_on("mkdir", "mknod", "rmdir")
 
@@ -116,7 +106,7 @@ class Quota(Layer):
 
     def _cut_off(self, node: Node, accounted: int, result: Later[Attributes]) -> Later[Attributes]:
         """The size changes in a thread, or has changed and is being flushed: true up when nothing is under way."""
-        cut = self._cuts.setdefault(node, _Cut(accounted))
+        cut = self._cuts.setdefault(node, Cut(accounted))
         cut.accounted = accounted
         cut.pending += 1
 

@@ -240,7 +240,7 @@ async def test_a_file_that_got_the_number_of_another_is_not_taken_for_it(fs: Loc
 async def test_a_volume_deleted_under_the_server_is_stale_and_closes_cleanly(root: Path) -> None:
     before = open_descriptors()
     fs = LocalFileSystem(root, durability="host")
-    root.rmdir()
+    os.rmdir(root)
     await failing(errno.ESTALE, lambda: fs.getattr(fs.root))
     await failing(errno.ENOENT, lambda: fs.create(CALLER, fs.root, b"x", CreateHow.GUARDED, NO_CHANGES))
     await fs.close()
