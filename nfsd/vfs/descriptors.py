@@ -20,17 +20,34 @@ DESCRIPTORS_MIN = 16
 """Below this a rename of a deep tree would evict what it needs itself."""
 
 
-def default_limit() -> int:
-    """A quarter of RLIMIT_NOFILE: several volumes, sockets and the embedder's own files share the process."""
+def _allowed() -> int:
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(DESCRIPTORS_MIN, min(soft if soft != resource.RLIM_INFINITY else 65536, 65536) // 4)
+    return 65536 if soft == resource.RLIM_INFINITY else min(soft, 65536)
+
+
+def default_limit() -> int:
+    """A quarter of RLIMIT_NOFILE for one volume."""
+    return max(DESCRIPTORS_MIN, _allowed() // 4)
+
+
+class Budget:
+    """Half of RLIMIT_NOFILE for all volumes of the process; the rest is for sockets and the embedder's own files.
+    Over it a volume makes do with `DESCRIPTORS_MIN`, evicting its own."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.open = 0
+
+
+PROCESS = Budget(_allowed() // 2)
 
 
 class Descriptors:
     """At most `limit` open descriptors, pinned ones beyond that included only while they are pinned."""
 
-    def __init__(self, limit: int, writer_opened: Callable[[], None]) -> None:
+    def __init__(self, limit: int, writer_opened: Callable[[], None], budget: Budget = PROCESS) -> None:
         """`writer_opened` is called when a descriptor for writing comes in: see `drop_idle_writers`."""
+        self._budget = budget
         self._writer_opened = writer_opened
         self._limit = max(limit, DESCRIPTORS_MIN)
         self._open: OrderedDict[LocalNode, None] = OrderedDict()
@@ -43,14 +60,20 @@ class Descriptors:
         """The cache owns `fd` from here on; one the node had is closed."""
         if node.fd >= 0:
             self.drop(node)
-        while len(self._open) >= self._limit and self._evict_one():
+        while self._is_full() and self._evict_one():
             pass
+        self._budget.open += 1
         node.fd = fd
         node.writable = writable
         node.used = True
         self._open[node] = None
         if writable:
             self._writer_opened()
+
+    def _is_full(self) -> bool:
+        if len(self._open) < DESCRIPTORS_MIN:
+            return False
+        return len(self._open) >= self._limit or self._budget.open >= self._budget.limit
 
     def _evict_one(self) -> bool:
         for _ in range(2 * len(self._open)):
@@ -61,6 +84,7 @@ class Descriptors:
                 continue
             os.close(node.fd)
             node.fd = -1
+            self._budget.open -= 1
             return True
         return False
 
@@ -70,6 +94,7 @@ class Descriptors:
         if fd < 0:
             return
         del self._open[node]
+        self._budget.open -= 1
         if node.pins:
             self._parted[fd] = (node.pins, close)
             node.pins = 0
