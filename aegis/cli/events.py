@@ -10,11 +10,12 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from aegis.cli.output import clean, size
+from aegis.cli.output import bar, clean, size
 
 Event = dict[str, Any]
 Line = tuple[str, str]  # text, style
 
+PASSING = frozenset({"image.progress"})  # of interest until the next event
 OUTPUT_LINES_MAX = 20  # of one command's output in the live view
 LINE_CHARACTERS_MAX = 200
 
@@ -49,9 +50,11 @@ def _quiet(event: Event, data: dict[str, Any]) -> Iterator[Line]:
 
 
 def _progress(event: Event, data: dict[str, Any]) -> Iterator[Line]:
-    done, total = data.get("bytes_done", 0), data.get("bytes_total")
+    done, total = (
+        value if isinstance(value, int) else 0 for value in (data.get("bytes_done"), data.get("bytes_total"))
+    )
     of = f" of {size(total)}" if total else ""
-    yield f"  pulling {data.get('image', '')}: {size(done)}{of}", "dim"
+    yield f"  pulling {data.get('image', '')} {bar(done, total)} {size(done)}{of}", "dim"
 
 
 def _said(template: str, style: str = "") -> Callable[[Event, dict[str, Any]], Iterator[Line]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -59,6 +60,39 @@ def state(name: str) -> str:
 
 def say(text: str = "", style: str = "") -> None:
     print(paint(text, style), flush=True)
+
+
+class Live:
+    """Lines, the last of which may be a passing one (a progress) that the next line takes the place of. Off a terminal
+    passing lines are left out: they are for eyes."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        self._passing = False
+
+    def line(self, text: str, style: str = "") -> None:
+        self.clear()
+        say(text, style)
+
+    def passing(self, text: str, style: str = "") -> None:
+        if self._terminal:
+            width = shutil.get_terminal_size().columns
+            print(f"\r\x1b[2K{paint(text[: width - 1], style)}", end="", flush=True)
+            self._passing = True
+
+    def clear(self) -> None:
+        if self._passing:
+            print("\r\x1b[2K", end="", flush=True)
+            self._passing = False
+
+
+def bar(done: int, total: int | None, width: int = 24) -> str:
+    """`[#####-----]  50 %`; without a known total nothing."""
+    if not total:
+        return ""
+    share = min(done / total, 1.0)
+    full = round(share * width)
+    return f"[{'#' * full}{'-' * (width - full)}] {share:4.0%}"
 
 
 def print_json(value: Any) -> None:

@@ -11,9 +11,9 @@ import typer
 
 from aegis.cli.agent import deploy_file, read_text
 from aegis.cli.client import Client
-from aegis.cli.events import describe
+from aegis.cli.events import PASSING, describe
 from aegis.cli.failures import CommandFailed, Exit
-from aegis.cli.output import Format, Output, clean, fields, print_json, print_json_line, say, table, when
+from aegis.cli.output import Format, Live, Output, clean, fields, print_json, print_json_line, say, table, when
 from aegis.cli.session import connect, execution_id
 
 app = typer.Typer(name="task", help="Executions: runs of an agent until a verdict.", no_args_is_help=True)
@@ -56,20 +56,22 @@ def execute(
 
 def watch(client: Client, task: str, output: Format, *, show: bool, after: int = 0) -> None:
     """Until its end. An interrupt asks, and ends this command whatever the answer."""
+    live = Live()
     try:
         for event in client.follow(task, after):
             if show:
-                _show(event, output)
+                _show(event, output, live)
     except KeyboardInterrupt:
+        live.clear()
         _interrupted(client, task)
 
 
-def _show(event: dict[str, Any], output: Format) -> None:
+def _show(event: dict[str, Any], output: Format, live: Live) -> None:
     if output is Format.JSON:
         print_json_line(event)
         return
     for line, style in describe(event):
-        say(line, style)
+        live.passing(line, style) if event["kind"] in PASSING else live.line(line, style)
 
 
 def _interrupted(client: Client, task: str) -> NoReturn:
@@ -183,10 +185,11 @@ def logs(context: typer.Context, task: Task, follow: Follow = False, output: Out
     """
     client = connect(context)
     found = execution_id(client, task)
-    last = 0
+    last, live = 0, Live()
     for event in _stored_events(client, found):
         last = event["sequence"]
-        _show(event, output)
+        _show(event, output, live)
+    live.clear()
     if follow and client.get(f"/v1/executions/{found}")["state"] not in ENDED:
         watch(client, found, output, show=True, after=last)
 

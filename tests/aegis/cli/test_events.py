@@ -9,13 +9,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aegis.cli.events import KINDS, OUTPUT_LINES_MAX, describe
+from aegis.cli.output import bar
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
     max_leaves=5,
 )
-KEYS = ["name", "arguments", "stdout", "stderr", "exit_code", "error", "reason", "image", "passed", "content", "other"]
+KEYS = [
+    "name",
+    "arguments",
+    "stdout",
+    "stderr",
+    "exit_code",
+    "error",
+    "reason",
+    "image",
+    "bytes_done",
+    "bytes_total",
+    "passed",
+    "content",
+    "other",
+]
 
 
 def lines(kind: str, iteration: int | None = 1, **data: Any) -> list[str]:
@@ -54,3 +69,11 @@ def test_a_verdict_says_what_was_not_met() -> None:
     assert lines("validator.judged", validator="script[0]", passed=False, reason="wanted 42") == [
         "  validator script[0]: not passed: wanted 42"
     ]
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "shown"),
+    [(0, 100, "[----]   0%"), (50, 100, "[##--]  50%"), (7, None, ""), (9, 3, "[####] 100%")],
+)
+def test_a_bar_is_as_full_as_what_is_done(done: int, total: int | None, shown: str) -> None:
+    assert bar(done, total, width=4) == shown

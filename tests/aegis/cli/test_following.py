@@ -104,3 +104,24 @@ async def test_a_daemon_that_restarts_while_followed_costs_no_event(
     await following
     assert seen == list(range(1, 11))
     await second.close()
+
+
+async def test_a_pull_is_one_line_on_a_terminal(world: World, environment: dict[str, str], tmp_path: Path) -> None:
+    execution = await world.running_execution()
+    for done in (0, 50, 100):
+        await world.supervisor.say(execution.id, "image.progress", image="busybox", bytes_done=done, bytes_total=100)
+    await world.supervisor.end(execution.id, ExecutionState.FAILED, error="no")
+    ours, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "aegis", "task", "logs", execution.id),
+        env={**environment, "TERM": "xterm"},
+        cwd=tmp_path,
+        stdout=theirs,
+    )
+    os.close(theirs)
+    shown = await read_until(ours, "\0")
+    await process.wait()
+    os.close(ours)
+    assert shown.count("pulling busybox") == 3
+    assert shown.count("\n") == 1  # of the last event alone
+    assert "100%" in shown
