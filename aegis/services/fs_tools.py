@@ -58,7 +58,7 @@ async def read(arguments: PathArguments, context: ToolContext) -> str:
 
 async def write(arguments: WriteArguments, context: ToolContext) -> str:
     """Directories on the way are made: a model that writes `src/main.py` means that."""
-    content = _bytes(arguments.content)
+    content = arguments.content.encode()
     workspace, relative = context.files.locate(arguments.path)
     try:
         await workspace.write(relative, content)
@@ -73,11 +73,11 @@ async def edit(arguments: EditArguments, context: ToolContext) -> str:
     content = await workspace.read(relative, bytes_max=READ_BYTES_MAX + 1)
     if len(content) > READ_BYTES_MAX:
         raise Refused(f"{arguments.path} is longer than {READ_BYTES_MAX} bytes: change it with cmd.run")
-    old = _bytes(arguments.old)
+    old = arguments.old.encode()
     count = content.count(old)
     if count != 1:
         raise Refused(f"`old` stands {count} times in {arguments.path}, it has to be exactly once")
-    await workspace.write(relative, content.replace(old, _bytes(arguments.new)))
+    await workspace.write(relative, content.replace(old, arguments.new.encode()))
     return f"changed {context.files.absolute(arguments.path)}"
 
 
@@ -155,11 +155,6 @@ class Grep:
 
 def _text(content: bytes) -> str:
     return content.decode("utf-8", "replace")
-
-
-def _bytes(text: str) -> bytes:
-    """JSON may carry half a surrogate pair, which is no character: it becomes `?`."""
-    return text.encode("utf-8", "replace")
 
 
 def _listing(lines: list[str], count: int, nothing: str) -> str:

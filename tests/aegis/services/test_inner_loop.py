@@ -1,0 +1,289 @@
+"""The inner loop as a container's bootstrap meets it: repeated calls, lost replies, restarts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from aegis.domain.execution import Execution
+from aegis.errors import Conflict, DatabaseUnavailable, ModelFailed
+from aegis.ids import DEFAULT_TENANT
+from aegis.ports import ModelReply
+from aegis.services.conversation import CALLS_IN_ONE_ANSWER_MAX, Conversation
+from aegis.services.inner_loop import ROUNDS_MAX, InnerLoop, Session
+from aegis.services.outcomes import IterationFailed
+from tests.support import samples
+from tests.support.clock import settle
+from tests.support.fakes_model import FakeModel, answer, call
+from tests.support.world import World
+
+RUN = call("cmd.run", command="make", args=["test"])
+
+
+def result(dispatch_id: str, stdout: str = "fine", exit_code: int = 0) -> dict[str, Any]:
+    return {
+        "type": "dispatch_result",
+        "dispatch_id": dispatch_id,
+        "exit_code": exit_code,
+        "stdout": stdout,
+        "stderr": "",
+        "duration_ms": 5,
+        "truncated": False,
+    }
+
+
+class Talk:
+    """One iteration, open, with the requests bootstrap would send."""
+
+    def __init__(self, loop: InnerLoop, execution: Execution, session: Session) -> None:
+        self.loop, self.execution, self.session = loop, execution, session
+
+    async def generate(self) -> dict[str, Any]:
+        return await self.loop.generate(self.execution.id, {"iteration_number": 1, "prompt": "mine", "messages": []})
+
+    async def report(self, dispatch_id: str, stdout: str = "fine") -> dict[str, Any]:
+        return await self.loop.dispatch_result(self.execution.id, result(dispatch_id, stdout))
+
+    async def final(self) -> Any:
+        return await self.loop.wait_final(self.execution, 1)
+
+
+@asynccontextmanager
+async def talk(world: World, *, resume: Execution | None = None) -> AsyncIterator[Talk]:
+    daemon = world.daemon
+    execution = resume or await stored(world)
+    mounted = [await daemon.volumes.attach(execution, spec) for spec in execution.manifest.volumes]
+    async with daemon.inner_loop.session(execution, 1, "the task", mounted, resume=resume is not None) as session:
+        yield Talk(daemon.inner_loop, execution, session)
+    await daemon.volumes.release(execution)
+
+
+async def stored(world: World) -> Execution:
+    execution = replace(samples.execution(tenant_id=DEFAULT_TENANT), manifest=world.agent().manifest)
+    await world.store.add_execution(execution)
+    return execution
+
+
+async def test_a_dispatch_carries_the_command_as_the_protocol_wants_it() -> None:
+    world = World.make(FakeModel([answer("", RUN), answer("done")]))
+    async with talk(world) as bootstrap:
+        dispatch = await bootstrap.generate()
+        assert dispatch == {
+            "type": "dispatch",
+            "dispatch_id": dispatch["dispatch_id"],
+            "action": "exec",
+            "command": "make",
+            "args": ["test"],
+            "cwd": "/workspace",
+            "env_additions": {},
+            "timeout_secs": 60.0,
+            "max_output_bytes": 524288,
+        }
+        final = await bootstrap.report(dispatch["dispatch_id"])
+        assert (final["type"], final["content"], final["tool_calls_executed"]) == ("final", "done", 1)
+        assert [each["role"] for each in final["conversation"]] == ["system", "user", "assistant", "tool", "assistant"]
+        assert (await bootstrap.final()).content == "done"
+
+
+async def test_a_repeated_generate_is_answered_by_the_same_dispatch_and_asks_the_model_once() -> None:
+    world = World.make(FakeModel([answer("", RUN), answer("done")]))
+    async with talk(world) as bootstrap:
+        first, second = await asyncio.gather(bootstrap.generate(), bootstrap.generate())
+        third = await bootstrap.generate()
+        assert first == second == third
+        assert len(world.model.asked) == 1
+
+
+async def test_a_repeated_result_is_taken_once_and_answered_by_what_followed() -> None:
+    world = World.make(FakeModel([answer("", RUN), answer("", RUN), answer("done")]))
+    async with talk(world) as bootstrap:
+        first = await bootstrap.generate()
+        second = await bootstrap.report(first["dispatch_id"], "the true output")
+        again = await bootstrap.report(first["dispatch_id"], "a repetition")
+        assert second == again
+        assert second["dispatch_id"] != first["dispatch_id"]
+        final = await bootstrap.report(second["dispatch_id"])
+        assert await bootstrap.report(first["dispatch_id"]) == final
+        results = [each["content"] for each in final["conversation"] if each["role"] == "tool"]
+        assert len(results) == 2
+        assert "the true output" in results[0]
+
+
+async def test_a_result_for_a_dispatch_never_sent_is_refused() -> None:
+    world = World.make(FakeModel([answer("", RUN), answer("done")]))
+    async with talk(world) as bootstrap:
+        await bootstrap.generate()
+        with pytest.raises(Conflict, match="is none of iteration 1"):
+            await bootstrap.report("11111111-2222-3333-4444-555555555555")
+
+
+async def test_a_caller_that_goes_away_does_not_break_off_the_step() -> None:
+    world = World.make(FakeModel([answer("done")]))
+    gate = asyncio.Event()
+    complete = world.model.complete
+
+    async def slow(*args: Any) -> ModelReply:
+        await gate.wait()
+        return await complete(*args)
+
+    world.model.complete = slow  # type: ignore[method-assign]
+    async with talk(world) as bootstrap:
+        lost = asyncio.create_task(bootstrap.generate())
+        await settle()
+        lost.cancel()
+        await settle()
+        gate.set()
+        assert (await bootstrap.generate())["content"] == "done"
+        assert len(world.model.asked) == 1
+
+
+async def test_several_calls_in_one_answer_are_executed_in_their_order() -> None:
+    calls = [
+        replace(call("fs.write", path="a.txt", content="one"), id="1"),
+        replace(call("cmd.run", command="cat", args=["a.txt"]), id="2"),
+        replace(call("fs.read", path="a.txt"), id="3"),
+    ]
+    world = World.make(FakeModel([answer("", *calls), answer("done")]))
+    async with talk(world) as bootstrap:
+        dispatch = await bootstrap.generate()
+        final = await bootstrap.report(dispatch["dispatch_id"], "from the container")
+        results = [(each["tool_call_id"], each["content"]) for each in final["conversation"] if each["role"] == "tool"]
+        assert [call_id for call_id, _ in results] == ["1", "2", "3"]
+        assert "from the container" in results[1][1]
+        assert results[2][1] == "one"
+        assert len(world.model.asked) == 2
+
+
+async def test_calls_beyond_the_bound_of_one_answer_are_not_made() -> None:
+    calls = [replace(call("fs.list", path="/workspace"), id=str(n)) for n in range(CALLS_IN_ONE_ANSWER_MAX + 10)]
+    world = World.make(FakeModel([answer("", *calls), answer("done")]))
+    async with talk(world) as bootstrap:
+        assert (await bootstrap.generate())["tool_calls_executed"] == CALLS_IN_ONE_ANSWER_MAX
+
+
+async def test_a_model_that_never_comes_to_an_end_is_stopped_after_fifty_rounds() -> None:
+    world = World.make(FakeModel([answer("", call("fs.list", path="/workspace"))]))
+    async with talk(world) as bootstrap:
+        with pytest.raises(Conflict, match="is over"):
+            await bootstrap.generate()
+        with pytest.raises(IterationFailed, match="no final response within 50 rounds"):
+            await bootstrap.final()
+    assert len(world.model.asked) == ROUNDS_MAX
+
+
+async def test_what_a_model_gets_wrong_is_told_to_it_and_ends_nothing() -> None:
+    wrong = [
+        call("fs.fly", path="x"),
+        call("fs.read"),
+        call("fs.read", path="missing.txt"),
+        call("fs.read", path="/etc/passwd"),
+        replace(call("fs.read"), arguments_error="Expecting value: line 1"),
+    ]
+    numbered = [replace(each, id=str(n)) for n, each in enumerate(wrong)]
+    world = World.make(FakeModel([answer("", *numbered), answer("done")]))
+    async with talk(world) as bootstrap:
+        final = await bootstrap.generate()
+    results = [each["content"] for each in final["conversation"] if each["role"] == "tool"]
+    assert results[0].startswith("error: there is no tool 'fs.fly'; there are: cmd.run, fs.read")
+    assert results[1] == "error: wrong arguments for fs.read: path: Field required"
+    assert results[2] == "error: missing.txt does not exist"
+    assert "is not in a workspace" in results[3]
+    assert "cannot be read: Expecting value" in results[4]
+
+
+async def test_the_prompt_is_ours_whatever_the_container_says() -> None:
+    world = World.make(FakeModel([answer("done")]))
+    async with talk(world) as bootstrap:
+        task = await bootstrap.loop.task(bootstrap.execution, 1)
+        await bootstrap.generate()
+    assert (task["prompt"], task["iteration_number"], task["model_alias"]) == ("the task", 1, "default")
+    assert [message.content for message in world.model.asked[0][1]][1:] == ["the task"]
+
+
+async def test_only_the_iteration_under_way_is_answered() -> None:
+    world = World.make(FakeModel([answer("done")]))
+    async with talk(world) as bootstrap:
+        execution = bootstrap.execution
+        with pytest.raises(Conflict, match=r"Iteration 2 .* is over: 1 is under way"):
+            await bootstrap.loop.task(execution, 2)
+    with pytest.raises(Conflict, match="has no iteration under way"):
+        await bootstrap.generate()
+
+
+async def test_closing_the_session_answers_who_still_waits() -> None:
+    world = World.make(FakeModel([answer("done")]))
+    world.model.hang = True
+    async with talk(world) as bootstrap:
+        waiting = asyncio.create_task(bootstrap.generate())
+        await settle()
+    with pytest.raises(Conflict, match="is over"):
+        await waiting
+
+
+async def test_a_store_that_fails_is_the_callers_to_repeat_and_loses_nothing() -> None:
+    world = World.make(FakeModel([answer("", RUN), answer("done")]))
+    async with talk(world) as bootstrap:
+        dispatch = await bootstrap.generate()
+        save, failing = world.store.save_inner_loop, True
+
+        async def away(*args: Any) -> None:
+            if failing:
+                raise DatabaseUnavailable("away")
+            await save(*args)
+
+        world.store.save_inner_loop = away  # type: ignore[method-assign]
+        with pytest.raises(DatabaseUnavailable):
+            await bootstrap.report(dispatch["dispatch_id"])
+        assert await bootstrap.generate() == dispatch
+        failing = False
+        assert (await bootstrap.report(dispatch["dispatch_id"]))["content"] == "done"
+
+
+async def test_a_provider_that_fails_ends_the_session_for_both_sides() -> None:
+    world = World.make(FakeModel([ModelFailed("no such model", retryable=False)]))
+    async with talk(world) as bootstrap:
+        with pytest.raises(Conflict):
+            await bootstrap.generate()
+        with pytest.raises(ModelFailed, match="no such model"):
+            await bootstrap.final()
+
+
+@pytest.mark.parametrize("taken", [False, True])
+async def test_a_daemon_that_starts_again_goes_on_where_the_stored_state_stands(taken: bool) -> None:
+    world = World.make(FakeModel([answer("", RUN), answer("", RUN), answer("done")]))
+    async with talk(world) as before:
+        first = await before.generate()
+        expected = await before.report(first["dispatch_id"]) if taken else first
+        execution = before.execution
+    world.restart()
+    async with talk(world, resume=execution) as after:
+        assert await after.generate() == expected
+        if taken:
+            assert await after.report(first["dispatch_id"]) == expected
+    assert len(world.model.asked) == (2 if taken else 1)
+
+
+async def test_a_tool_the_manifest_does_not_name_is_refused_and_told() -> None:
+    world = World.make(FakeModel([answer("", call("fs.delete", path="a")), answer("done")]))
+    agent = world.agent(tools=("fs.read",))
+    execution = await world.run(agent)
+    assert "tool.denied" in await world.kinds(execution)
+    _, messages, specs = world.model.asked[-1]
+    assert specs == ("fs.read",)
+    assert "the tool fs.delete is not allowed here (allowed: fs.read)" in messages[-1].content
+
+
+def test_a_conversation_is_the_same_after_json_at_every_point() -> None:
+    conversation = Conversation(())
+    for step in (
+        conversation,
+        conversation.with_answer("x", (RUN, replace(RUN, id="2", arguments_error="bad"))),
+        conversation.with_answer("x", (RUN,)).with_result(RUN.id, "y"),
+        conversation.with_answer("end", ()),
+    ):
+        assert Conversation.from_json(step.to_json()) == step
