@@ -44,6 +44,13 @@ class TooLarge(Refused):
     status = 413
 
 
+class BodyTimeout(Refused):
+    """The body came too slowly; 408 and not 400, so that a container's bootstrap sends it again."""
+
+    code = "body_timeout"
+    status = 408
+
+
 class NoSuchRoute(Refused):
     code = "no_such_route"
     status = 404

@@ -16,7 +16,7 @@ from aiohttp import web
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from aegis.api.auth import Access, ApiTokens
-from aegis.api.problems import InvalidRequest, TooLarge, from_validation
+from aegis.api.problems import BodyTimeout, InvalidRequest, TooLarge, from_validation
 
 BODY_SECONDS = 60.0  # for a whole body: a caller who sends a byte now and then holds a connection, nothing else
 
@@ -79,7 +79,9 @@ async def body_chunks(request: web.Request, bytes_max: int) -> AsyncIterator[byt
                     raise _too_large(request, bytes_max)
                 yield chunk
     except TimeoutError:
-        raise InvalidRequest(f"The body did not arrive within {BODY_SECONDS:.0f} s") from None
+        raise BodyTimeout(f"The body did not arrive within {BODY_SECONDS:.0f} s") from None
+    except (ConnectionError, web.RequestPayloadError) as error:  # the peer went away, or sends no HTTP
+        raise InvalidRequest(f"The body ended early: {error}") from error
 
 
 def _too_large(request: web.Request, bytes_max: int) -> TooLarge:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 
+from aegis.api import ApiServer, routing
 from aegis.errors import DockerUnavailable, ImageNotFound
-from tests.support.small_world import World
+from tests.support.small_world import API_TOKEN, World
 
 
 async def test_an_unknown_route_and_a_wrong_method_are_problems_too(api: aiohttp.ClientSession) -> None:
@@ -48,3 +51,32 @@ async def test_a_fault_of_ours_is_logged_whole_and_told_without_its_inside(
     assert answer.status == 500
     assert "hunter2" not in text
     assert "hunter2" in caplog.text
+
+
+async def test_a_body_that_stops_coming_is_a_timeout_and_may_be_sent_again(
+    api: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routing, "BODY_SECONDS", 0.05)
+    never = asyncio.Event()
+
+    async def stalled() -> AsyncIterator[bytes]:
+        yield b"name: "
+        await never.wait()
+
+    async with api.post("/v1/agents", data=stalled()) as answer:
+        assert (answer.status, (await answer.json())["code"]) == (408, "body_timeout")
+
+
+async def test_a_peer_that_leaves_in_the_middle_of_its_body_is_no_fault_of_ours(
+    server: ApiServer, api: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = f"POST /v1/agents HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {API_TOKEN}\r\nContent-Length: 99\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(head.encode() + b"name: x")
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    await reader.read()
+    async with api.get("/health/live") as answer:
+        assert answer.status == 200
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
