@@ -14,7 +14,7 @@ WTMAX_BYTES = MIB
 # One READDIR or READDIRPLUS reply. Linux asks for 32 KiB to 1 MiB.
 DTPREF_BYTES = 64 * KIB
 READDIR_BYTES_MAX = MIB
-# Entries of one READDIRPLUS reply, each a look-up of its own: a few milliseconds of the loop, whatever a client asks for.
+# Entries of one READDIRPLUS reply, each a look-up of its own: a few milliseconds of the loop, whatever a client asks.
 READDIRPLUS_ENTRIES_MAX = 1024
 
 # --- records (RFC 5531 section 11) ------------------------------------------------------------------------------------

@@ -238,6 +238,11 @@ class Connection:
         """Reply bytes the peer has not taken yet."""
         return self._output.pending_bytes
 
+    def count_sent(self) -> None:
+        """Add what was sent since the last time to the server's count: once a second, not once a reply."""
+        self._shared.stats.sent_bytes += self._output.sent_bytes
+        self._output.sent_bytes = 0
+
     def drain(self) -> None:
         """Take no more calls; close when those received are answered and sent."""
         self._draining = True
@@ -267,7 +272,7 @@ class Connection:
         loop = self._shared.loop
         loop.remove_reader(self._fd)
         loop.remove_writer(self._fd)
-        self._shared.stats.sent_bytes += self._output.sent_bytes
+        self.count_sent()
         self._output.discard()
         self._records = []
         self._socket.close()

@@ -42,9 +42,9 @@ log = logging.getLogger("nfsd")
 
 __all__ = ["ListenError", "NfsServer"]
 
-# How often connections are looked over, and how often the loop's lag is measured.
+# How often connections are looked over for idle ones; how often gauges and counts are brought up to date.
 _SWEEP_SECONDS = 15.0
-_LAG_SECONDS = 1.0
+_TICK_SECONDS = 1.0
 # Connections taken from one listening socket before the others have their turn.
 _ACCEPTS_PER_TURN_MAX = 32
 
@@ -87,7 +87,7 @@ class NfsServer:
         sockets = bind(self._listen)
         self._listeners = [Listener(loop, listening, self._accept, _ACCEPTS_PER_TURN_MAX) for listening in sockets]
         self._every(_SWEEP_SECONDS, "sweep", self._sweep)
-        self._measure_lag(loop.time())
+        self._tick(loop.time())
 
     async def close(self, drain_seconds: float = 10.0) -> None:
         """Take no more connections and no more calls, answer what was received, then close.
@@ -214,14 +214,16 @@ class NfsServer:
             exc_info=error,
         )
 
-    def _measure_lag(self, due: float) -> None:
+    def _tick(self, due: float) -> None:
         assert self._shared is not None
         loop = self._shared.loop
         lag = max(0.0, loop.time() - due)
         self.stats.loop_lag_seconds = lag
         self.stats.loop_lag_seconds_max = max(lag, self.stats.loop_lag_seconds_max)
-        due = loop.time() + _LAG_SECONDS
-        self._timers["lag"] = loop.call_at(due, self._measure_lag, due)
+        for connection in self._connections:
+            connection.count_sent()
+        due = loop.time() + _TICK_SECONDS
+        self._timers["tick"] = loop.call_at(due, self._tick, due)
 
     def _every(self, seconds: float, name: str, action: Any) -> None:
         assert self._shared is not None

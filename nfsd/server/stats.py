@@ -21,6 +21,7 @@ class ServerStats:
     """Closed by us because the peer broke the protocol or stalled."""
     received_bytes: int = 0
     sent_bytes: int = 0
+    """A second behind."""
     handler_errors: int = 0
     """Exceptions that were ours and got SYSTEM_ERR. Any other value than 0 is a bug report."""
     loop_lag_seconds: float = 0.0

@@ -34,6 +34,8 @@ class Peer:
         self, address: tuple[str, int], *, uid: int = 1000, gid: int = 1000, gids: tuple[int, ...] = (), xid: int = 1
     ) -> None:
         self.socket = socket.create_connection(address, timeout=20)
+        # What is sent is on its way, not waiting for an acknowledgement (Nagle) that the server delays.
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.uid, self.gid, self.gids = uid, gid, gids
         self.next_xid = xid
         self._replies: dict[int, bytes] = {}

@@ -109,3 +109,23 @@ def test_a_file_the_host_moved_keeps_its_handle(nfs: Mounted) -> None:
     nfs.peer.write(handle, 0, b"still mine")
     assert nfs.peer.getattr(handle).size == 10
     assert (nfs.path / "deep" / "down" / "elsewhere").read_bytes() == b"still mine"
+
+
+def test_a_file_never_opened_that_the_host_moved_is_searched_for(nfs: Mounted) -> None:
+    (nfs.path / "file").write_bytes(b"content")
+    handle = nfs.peer.lookup(nfs.root, b"file")
+    (nfs.path / "deep").mkdir()
+    (nfs.path / "file").rename(nfs.path / "deep" / "elsewhere")
+    assert nfs.peer.getattr(handle).size == 7
+    (nfs.path / "deep").rename(nfs.path / "shallow")
+    assert nfs.peer.read(handle, 0, 10).data == b"content"
+    link = t.Link3Args(handle, t.Diropargs3(nfs.root, b"again"))
+    (nfs.path / "shallow" / "elsewhere").rename(nfs.path / "shallow" / "renamed")
+    assert nfs.peer.ok(Proc.LINK, link).file_attributes.nlink == 2
+
+
+def test_a_file_the_host_removed_is_stale(nfs: Mounted) -> None:
+    (nfs.path / "file").write_bytes(b"content")
+    handle = nfs.peer.lookup(nfs.root, b"file")
+    (nfs.path / "file").unlink()
+    assert nfs.peer.status(Proc.GETATTR, t.Object3Args(handle)) is Nfsstat3.NFS3ERR_STALE
