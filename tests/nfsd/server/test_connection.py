@@ -12,6 +12,8 @@ from nfsd.limits import CALLS_IN_FLIGHT_MAX, MIB, RECORD_BYTES_MAX, SEND_BUFFER_
 from nfsd.nfs3 import types as t
 from nfsd.nfs3.const import Nfsstat3, Proc
 from nfsd.nfs3.restypes import unpack_result
+from nfsd.vfs.interface import Caller, FileRange, Maybe, Node, ReadResult
+from nfsd.vfs.layer import Layer
 from tests.support.gate import Gate
 from tests.support.peer import LAST_FRAGMENT, Peer, Refused
 from tests.support.served import Served, local
@@ -123,6 +125,41 @@ def test_a_file_that_shrinks_while_it_is_sent_is_padded_with_zeros(served: Serve
         assert status is Nfsstat3.NFS3_OK
         assert set(body.data) <= {0, ord("x")}  # type: ignore[attr-defined]
     assert peer.getattr(big).size == 1
+
+
+class Lending(Layer):
+    """Counts the file ranges that were lent to the server and not given back."""
+
+    lent = 0
+
+    def read(self, caller: Caller, node: Node, offset: int, count: int) -> Maybe[ReadResult]:
+        result = self.inner.read(caller, node, offset, count)
+        assert isinstance(result, ReadResult)
+        assert isinstance(result.data, FileRange)
+        release = result.data.release
+        self.lent += 1
+
+        def give_back() -> None:
+            self.lent -= 1
+            release()
+
+        return result._replace(data=result.data._replace(release=give_back))
+
+
+def test_a_peer_that_leaves_with_replies_unsent_leaves_no_file_pinned(served: Served, tmp_path: Path) -> None:
+    (tmp_path / "lending").mkdir()
+    (tmp_path / "lending" / "big").write_bytes(bytes(MIB))
+    export = served.attach(lambda: Lending(local(tmp_path / "lending")), b"/lending", b"export-l")
+    lending = export.fs
+    assert isinstance(lending, Lending)
+    peer = served.peer()
+    big = peer.lookup(peer.mount(b"/lending"), b"big")
+    for _ in range(40):
+        peer.send(Proc.READ, bytes(t.Read3Args(big, 0, MIB)))
+    _wait(served, lambda: lending.lent > 1)
+    peer.close()
+    _wait(served, lambda: served.server.stats.connections == 0)
+    assert lending.lent == 0
 
 
 @pytest.mark.parametrize(
