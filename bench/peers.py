@@ -86,7 +86,7 @@ def start_ours(
     code = Path(python.env["PYTHONPATH"].partition(":")[0])
     if not (code / "bench").exists():  # the lab made a copy of the packages that its users may read
         shutil.copytree(PROJECT / "bench", code / "bench", ignore=shutil.ignore_patterns("__pycache__", ".build"))
-    own = lab.export_directory("nfsd-state")
+    own = lab.export_directory(f"state-of-{network.directory.name}")
     words = [f"--export={path}={directory}={_durability(path)}" for path, directory in exports.items()]
     words += [f"--loop={loop}", f"--state-dir={own}", f"--audit-file={own / 'audit'}", f"--allow={LAB_ADDRESSES}"]
     if sample is not None:

@@ -65,7 +65,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--audit-file", type=Path, required=True)
     parser.add_argument(
         "--sample", type=Path, metavar="FILE",
-        help="write there, at the end, which lines the processor time was spent on (see bench.sampling)",
+        help="write there, at the end, which lines time was spent on since SIGUSR1 (see bench.sampling)",
     )  # fmt: skip
     return parser.parse_args()
 
@@ -121,11 +121,11 @@ async def serve(options: argparse.Namespace, trail: AuditTrail) -> None:
     await server.start()
     ticking = asyncio.create_task(tick(stacks), name="audit-tick")
     spare_the_collector()
-    sampler = Sampler() if options.sample else None
-    if sampler is not None:
-        sampler.start()
+    sampler = Sampler()
+    if options.sample is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, sampler.start)
     await stop.wait()
-    if sampler is not None:
+    if options.sample is not None:
         options.sample.write_text(sampler.stop(), "utf-8")
     ticking.cancel()
     with contextlib.suppress(asyncio.CancelledError):

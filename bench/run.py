@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from integration.lab import Lab
 QUICK = Pace(seconds=1.0, warmup=0.3, repetitions=3)
 FULL = Pace(seconds=2.0, warmup=0.5, repetitions=5)
 PROFILE_SECONDS = 5.0
+PREPARE_SECONDS = 0.1
 KERNEL_REPETITIONS = 3
 SUBTITLE = "ratio nfsd / ganesha of paired runs: the dot is the median, the bar all pairs, the tick the goal"
 
@@ -73,9 +75,10 @@ def profile(options: argparse.Namespace) -> int:
                 sample = lab.export_directory(f"sample-{row.name}") / "lines"
                 exports = {f"/bench/{place}": directory for place, directory in places.items()}
                 server = peers.start_ours(lab, network, exports, loop=options.loop, sample=sample)
-                seen = Generator(network, program).run(
-                    peers.peer(peers.OURS, server), row.load, options.seconds or PROFILE_SECONDS, 0.0
-                )
+                load, ours = Generator(network, program), peers.peer(peers.OURS, server)
+                load.run(ours, row.load, PREPARE_SECONDS, 0.0)  # makes the files, which is not to be seen
+                server.process.send_signal(signal.SIGUSR1)
+                seen = load.run(ours, row.load, options.seconds or PROFILE_SECONDS, 0.0)
                 server.stop()
                 print(f"== {row.title}: {seen['calls_per_second']:,.0f} calls/s, "
                       f"{seen['server_cpu_us_per_call']:.1f} us of CPU each, {sample.read_text('utf-8')}")  # fmt: skip
