@@ -17,12 +17,15 @@ Line = tuple[str, str]  # text, style
 
 PASSING = frozenset({"image.progress"})  # of interest until the next event
 OUTPUT_LINES_MAX = 20  # of one command's output in the live view
+REASON_LINES_MAX = 8  # of a validator's reason
 LINE_CHARACTERS_MAX = 200
 
 
 def describe(event: Event) -> Iterator[Line]:
     """The lines of one event, cleaned for a terminal."""
-    shown = KINDS.get(event["kind"], _plain)
+    kind = event["kind"]
+    # What the gateway saw of files is the timeline's; the live view has the tools' and commands' own words.
+    shown = KINDS.get(kind, _quiet if kind.startswith("file.") else _plain)
     for text, style in shown(event, event.get("data") or {}):
         yield clean(text), style
 
@@ -102,10 +105,16 @@ def _dispatch_completed(event: Event, data: dict[str, Any]) -> Iterator[Line]:
 
 
 def _judged(event: Event, data: dict[str, Any]) -> Iterator[Line]:
+    """The reason's first line beside the verdict, and of what a script printed the end: there it says why."""
     passed = bool(data.get("passed"))
-    reason = f": {_short(data['reason'], LINE_CHARACTERS_MAX)}" if data.get("reason") else ""
+    style = "green" if passed else "yellow"
     verdict = "passed" if passed else "not passed"
-    yield f"  validator {data.get('validator', '?')}: {verdict}{reason}", "green" if passed else "yellow"
+    first, *rest = str(data.get("reason") or "").rstrip().split("\n")
+    because = f": {_short(first, LINE_CHARACTERS_MAX)}" if first and not passed else ""
+    yield f"  validator {data.get('validator', '?')}: {verdict}{because}", style
+    if not passed:
+        for line in rest[-REASON_LINES_MAX:]:
+            yield "    " + line[:LINE_CHARACTERS_MAX], style
 
 
 def _ended(event: Event, data: dict[str, Any]) -> Iterator[Line]:
@@ -151,4 +160,6 @@ KINDS: dict[str, Callable[[Event, dict[str, Any]], Iterator[Line]]] = {
     "volume.detached": _quiet,
     "volume.deleted": _quiet,
     "validator.judged": _judged,
+    "file.denied": _said("  refused: {operation} {path}: {error}", "yellow"),
+    "file.failed": _said("  failed: {operation} {path}: {error}", "yellow"),
 }

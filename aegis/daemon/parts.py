@@ -14,6 +14,7 @@ from aegis.adapters.llm.settings import ModelSettings
 from aegis.adapters.nfs import NfsGateway, OnEvents, Storage, handle_secret
 from aegis.config.model import ModelAlias, NodeConfig
 from aegis.config.registry import load_registry
+from aegis.domain.labels import NODE_ID
 from aegis.domain.manifest import Runtime
 from aegis.domain.mounts import MountProfile, mount_options
 from aegis.errors import Refused, WorldError
@@ -60,7 +61,7 @@ def _model(alias: ModelAlias) -> ModelSettings:
     return ModelSettings(api_key=key, **alias.model_dump(exclude={"api_key"}))
 
 
-def engine(config: NodeConfig) -> DockerEngine:
+def engine(config: NodeConfig, node: str) -> DockerEngine:
     credentials = {
         each.registry: RegistryCredentials(username=each.username, password=each.password.get_secret_value())
         for each in config.registry_credentials
@@ -68,6 +69,7 @@ def engine(config: NodeConfig) -> DockerEngine:
     return DockerEngine(
         config.runtime.docker_url,
         credentials,
+        labels={NODE_ID: node},
         call_seconds=config.runtime.docker_timeout_seconds,
     )
 

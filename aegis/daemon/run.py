@@ -96,12 +96,13 @@ async def start(config: NodeConfig, stack: AsyncExitStack) -> str:
     gateway = parts.gateway(config, directory, pump.put)
     await gateway.start()
     stack.push_async_callback(gateway.close)
-    engine = parts.engine(config)
+    node_id = parts.node_id(directory)
+    engine = parts.engine(config, node_id)
     stack.push_async_callback(engine.close)
     models = parts.models(config)
     stack.push_async_callback(models.close)
 
-    world = World(store, events, gateway, engine, models, SystemClock(), parts.node_id(directory))
+    world = World(store, events, gateway, engine, models, SystemClock(), node_id)
     services = make_services(config, world)
     link = EngineLink(engine, lambda: network.open())  # made below: it serves the app, whose health asks the link
     app = application(config, directory, world, services, health_checks(config, world, gateway, link))

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from aegis.cli.agent import deploy_file
 from aegis.cli.demo.node import DemoNode
 from aegis.cli.failures import CommandFailed
 from aegis.cli.output import Format, clean, say
@@ -50,8 +51,9 @@ def demo(
 
 def run_agent(node: DemoNode, image: str) -> dict[str, Any]:
     """The execution once it is completed; CommandFailed when it ended otherwise."""
-    manifest = (HERE / "agent.yaml").read_text().replace("@IMAGE@", image)
-    agent = node.client.post("/v1/agents", {"manifest": manifest, "source": "agent.yaml"})
+    manifest = node.directory / "agent.yaml"
+    manifest.write_text((HERE / "agent.yaml").read_text().replace("@IMAGE@", image))
+    agent = deploy_file(node.client, str(manifest))
     execution = node.client.post("/v1/executions", {"agent": agent["id"], "input": ""})
     watch(node.client, execution["id"], Format.TEXT, show=True)
     ended: dict[str, Any] = node.client.get(f"/v1/executions/{execution['id']}")

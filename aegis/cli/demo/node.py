@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from aegis.cli.client import Client
 from aegis.cli.failures import CommandFailed
 from aegis.cli.output import say
@@ -41,7 +39,7 @@ class DemoNode:
 
     def volume_directory(self, volume: dict[str, Any]) -> Path:
         """Where the daemon keeps this volume's files."""
-        return self.directory / "state" / "volumes" / str(volume["tenant_id"]) / str(volume["id"]) / "data"
+        return self.directory / "state" / "volumes" / str(volume["export_path"]).strip("/") / "data"
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -67,13 +65,15 @@ class DemoNode:
 
         config = load_config(self._config, os.environ).config
         node_id = parts.node_id(Path(config.node.state_directory))
-        engine = parts.engine(config)
+        engine = parts.engine(config, node_id)
         try:
             return [each for each in await engine.list_managed() if each.labels.get(NODE_ID) == node_id]
         finally:
             await engine.close()
 
     def _write_config(self, base: Path | None) -> Path:
+        import yaml  # here: `aegis --help` should not pay for it
+
         document: dict[str, Any] = yaml.safe_load(base.read_text()) if base is not None else {}
         for key in ("node", "storage", "models", "api"):
             document.setdefault(key, {})

@@ -127,7 +127,7 @@ def _exit_code(validator: ExitCodeValidator, candidate: Candidate) -> Opinion:
 
 async def _script(validator: ScriptValidator, candidate: Candidate) -> Opinion:
     result = await candidate.run_script(validator.command, validator.timeout_seconds)
-    shown = " ".join(validator.command)
+    shown = " ".join(" ".join(validator.command).split())  # on one line, also when it is a whole program
     if result.timed_out:
         ending = f"was not done within {validator.timeout_seconds:g} s"
     else:
