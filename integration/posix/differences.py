@@ -1,0 +1,104 @@
+"""What our mounts do otherwise than a local disk: each difference with its claims, where it is seen, and its reason.
+
+The test compares with this list in both directions: a claim that fails and is not here is a bug, one that is here and
+holds is a line to delete. `docs/posix-differences.md` is made from it (`python3 -m integration.posix differences`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LOCAL = ("local-root", "local-user")
+MOUNTS = ("mount-root", "mount-user")
+TWO = ("two-clients",)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`seen` is what a program notices; `whose` keeps it from being otherwise: the protocol, the client or us."""
+
+    title: str
+    whose: str
+    seen: str
+    reason: str
+    claims: tuple[str, ...]
+    ways: tuple[str, ...] = MOUNTS
+
+
+DIFFERENCES = (
+    Difference(
+        "A file deleted while it is open keeps a name",
+        "protocol",
+        "A file that is unlinked while a process has it open shows as `.nfs…` in its directory, which cannot be "
+        "removed until the file is closed; fstat says one link instead of none.",
+        "NFSv3 has no open, so a server deletes at once. The Linux client renames the file to `.nfs…` instead (silly "
+        "rename) and deletes it at the last close. Reading, writing, chmod and truncate of the open file all work.",
+        (
+            "unlinking.an_unlinked_open_file_has_no_links",
+            "unlinking.a_directory_is_empty_once_its_open_file_is_unlinked",
+        ),
+    ),
+    Difference(
+        "renameat2 has no flags",
+        "protocol",
+        "RENAME_NOREPLACE and RENAME_EXCHANGE are EINVAL; programs that use them (mv -n, systemd) fall back to link, "
+        "or to a check and a rename.",
+        "NFSv3's RENAME replaces the target, and the Linux client refuses every flag itself (nfs_rename).",
+        ("renaming.noreplace_refuses_a_taken_name", "renaming.exchange_swaps_two_names"),
+    ),
+    Difference(
+        "A removed directory that is open is stale",
+        "protocol",
+        "Listing a directory through a descriptor after its rmdir is ESTALE; on a local disk it is ENOENT or empty.",
+        "A handle of something removed is NFS3ERR_STALE (RFC 1813 section 2.6): nobody told the server it is open.",
+        ("unlinking.rmdir_of_an_open_directory_works_and_it_lists_nothing",),
+    ),
+    Difference(
+        "What another client removes is gone",
+        "protocol",
+        "A file that one client has open, and another deletes or renames over, is ESTALE at the next read that needs "
+        "the server. Within one client (that is: one host, however many containers) it stays readable.",
+        "The silly rename protects from the client's own processes only; a server without OPEN cannot know of others.",
+        ("coherence.a_file_open_here_and_replaced_there_is_still_read_here",),
+        TWO,
+    ),
+    Difference(
+        "stat trusts a cache for some seconds",
+        "client",
+        "A name looked up a moment ago, found or not, is answered from the client's cache while another client removes "
+        "or makes it: 3 to 60 seconds. Opening, listing and exclusive creation ask the server and are right at once.",
+        "Attribute caching (nfs(5), acregmin and acdirmin): close-to-open consistency is all that NFSv3 promises. "
+        "`actimeo=0` gives it up, and the speed with it.",
+        (
+            "coherence.stat_of_what_was_removed_there_a_moment_ago_is_ENOENT",
+            "coherence.a_name_looked_for_in_vain_is_seen_as_soon_as_it_is_made_there",
+        ),
+        TWO,
+    ),
+)
+
+
+def expected(way: str) -> dict[str, Difference]:
+    """The claims that do not hold in this way, and why."""
+    return {claim: each for each in DIFFERENCES if way in each.ways for claim in each.claims}
+
+
+def document() -> str:
+    """`docs/posix-differences.md`."""
+    lines = [
+        "# Where a workspace differs from a local disk",
+        "",
+        "Made by `python3 -m integration.posix differences` from `integration/posix/differences.py`; edit that.",
+        "",
+        "The project's POSIX suite (`integration/posix`) runs on a local disk and on mounts of the Linux kernel's NFS",
+        "client. Everything it claims holds on both, but for what is listed here. *protocol*: NFSv3 cannot say it,",
+        "every server is like that. *client*: the Linux client decides it. *server*: ours decides it.",
+        "",
+    ]
+    for each in DIFFERENCES:
+        lines += [f"## {each.title}", "", f"*{each.whose}*. {each.seen}", "", each.reason, "", "Claims:", ""]
+        lines += [f"- `{claim}`" for claim in each.claims]
+        if each.ways != MOUNTS:
+            lines += ["", f"Seen in: {', '.join(each.ways)}."]
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"

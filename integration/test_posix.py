@@ -1,0 +1,152 @@
+"""The project's POSIX suite (`integration/posix`) on a local disk and on mounts of the kernel's client, claim by claim.
+
+Each way runs the suite once, in the guest, with the guest's Python; each of its areas is a test. A test fails for every
+claim that does not hold and is no listed difference (`integration/posix/differences.py`), and for every listed one
+that holds after all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from aegis.domain.mounts import mount_options
+from integration.lab import KernelClient, Lab, Network, NfsServer
+from integration.lab.servers import start_nfsd
+from integration.posix.claims import PEER, every_claim
+from integration.posix.differences import DIFFERENCES, document, expected
+from integration.posix.runner import Outcome
+
+PYTHON = ("/usr/bin/python3", "-B", "-s", "-m", "integration.posix")
+PEER_PORT = 4321
+MOUNT = "/mnt/workspace"
+SUITE_SECONDS = 300.0
+READY_SECONDS = 30.0
+DOCUMENT = Path(__file__).parents[1] / "docs" / "posix-differences.md"
+
+
+@dataclass(frozen=True)
+class Way:
+    """Who runs the claims: `uid`, squashed to itself on a mount; `clients` 0 is the local disk."""
+
+    uid: int
+    clients: int
+    only_peers: bool = False
+
+    @property
+    def claims(self) -> list[str]:
+        """With two clients, those that are about a second process; the others have run on one."""
+        return [each.name for each in every_claim() if PEER in each.needs or not self.only_peers]
+
+
+WAYS = {
+    "local-root": Way(0, 0),
+    "local-user": Way(1000, 0),
+    "mount-root": Way(0, 1),
+    "mount-user": Way(1000, 1),
+    "two-clients": Way(1000, 2, only_peers=True),
+}
+AREAS = {name: list(dict.fromkeys(claim.partition(".")[0] for claim in way.claims)) for name, way in WAYS.items()}
+
+
+class Runs:
+    """Each way's outcomes, run when they are first asked for."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._outcomes: dict[str, list[Outcome]] = {}
+
+    def of(self, name: str) -> list[Outcome]:
+        if name not in self._outcomes:
+            way = WAYS[name]
+            with self._lab.network() as network:
+                lines = self._local(way, network) if way.clients == 0 else self._mounted(way, network, name)
+            self._outcomes[name] = [Outcome.of_line(line) for line in lines]
+        return self._outcomes[name]
+
+    def _local(self, way: Way, network: Network) -> list[bytes]:
+        """On the machine's own disk, in the lab's directory, the suite's files and the claims' beside each other."""
+        scratch = self._lab.scratch / f"posix-{way.uid}"
+        suite = copy_suite(scratch)
+        base = self._lab.export_directory(f"posix-local-{way.uid}", way.uid)
+        peer = network.popen([*PYTHON, "peer", f"127.0.0.1:{PEER_PORT}"], uid=way.uid, cwd=suite)
+        peer.wait_for_line("^peer: ready", READY_SECONDS)
+        users = ["--users"] if os.geteuid() == 0 else []  # in a user namespace there are no others
+        argv = [*PYTHON, "run", "--directory", str(base), "--peer", f"127.0.0.1:{PEER_PORT}", *users]
+        return network.run(argv, uid=way.uid, cwd=suite, timeout=SUITE_SECONDS).stdout.splitlines()
+
+    def _mounted(self, way: Way, network: Network, name: str) -> list[bytes]:
+        server = start_nfsd(
+            network, self._lab.python, {"/t/v": self._lab.export_directory(f"posix-{name}")},
+            arguments=["--uid", str(way.uid), "--gid", str(way.uid), "--durability", "host"],
+        )  # fmt: skip
+        with ExitStack() as guests:
+            clients = [guests.enter_context(self._lab.kernel_client(network)) for _ in range(way.clients)]
+            for client in clients:
+                copy_suite(client.exchange)
+                client.mount(MOUNT, export="/t/v", options=robust(server))
+            peer_at = start_peer(clients[-1], way.uid)
+            argv = [*PYTHON, "run", "--directory", MOUNT, "--peer", peer_at, *(way.claims if way.only_peers else ())]
+            cwd = suite_in(clients[0])
+            return clients[0].run(argv, uid=way.uid, cwd=cwd, timeout=SUITE_SECONDS).stdout.splitlines()
+
+
+def copy_suite(directory: Path) -> Path:
+    """Put the suite, and nothing else, where a guest or another user can read it."""
+    suite = directory / "suite"
+    here = Path(__file__).parent
+    shutil.copytree(here / "posix", suite / "integration" / "posix", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(here / "__init__.py", suite / "integration")
+    return suite
+
+
+def suite_in(client: KernelClient) -> str:
+    return f"{client.guest_exchange}/suite"
+
+
+def start_peer(client: KernelClient, uid: int) -> str:
+    """A serving peer in the guest, and its address."""
+    peer = client.popen([*PYTHON, "peer", f"{client.address}:{PEER_PORT}"], uid=uid, cwd=suite_in(client))
+    peer.wait_for_line("^peer: ready", READY_SECONDS)
+    return f"{client.address}:{PEER_PORT}"
+
+
+def robust(server: NfsServer) -> str:
+    return mount_options("robust", address=server.address, port=server.port, mountport=server.mount_port)
+
+
+@pytest.fixture(scope="module")
+def runs(lab: Lab) -> Iterator[Runs]:
+    yield Runs(lab)
+
+
+@pytest.mark.parametrize(("way", "area"), [(way, area) for way, areas in AREAS.items() for area in areas])
+def test_every_claim_holds_but_for_listed_differences(way: str, area: str, runs: Runs) -> None:
+    outcomes = {outcome.claim: outcome for outcome in runs.of(way)}
+    problems = []
+    for claim in (name for name in WAYS[way].claims if name.partition(".")[0] == area):
+        outcome = outcomes.get(claim) or Outcome(claim, "fail", "the suite ended before it")
+        difference = expected(way).get(claim)
+        if outcome.result == "fail" and difference is None:
+            problems.append(f"{claim}: {outcome.detail}")
+        if outcome.result != "fail" and difference is not None:
+            problems.append(f"{claim}: {outcome.result}, but listed under {difference.title!r}: delete it there")
+    assert not problems, f"{way}:\n" + "\n".join(problems)
+
+
+def test_differences_name_claims_that_exist_each_once() -> None:
+    known = {each.name for each in every_claim()}
+    named = [(way, claim) for each in DIFFERENCES for way in each.ways for claim in each.claims]
+    assert [claim for _way, claim in named if claim not in known] == []
+    assert len(named) == len(set(named))
+    assert {way for way, _claim in named} <= set(WAYS)
+
+
+def test_the_document_of_differences_is_the_list() -> None:
+    assert DOCUMENT.read_text("utf-8") == document()
