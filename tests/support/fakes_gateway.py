@@ -6,6 +6,7 @@ tools alike; attaching twice and detaching what is not attached are no errors (a
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 from aegis.domain.globs import matches
@@ -25,23 +26,23 @@ class FakeGateway:
         self.failures: dict[str, list[WorldError]] = {}  # method -> errors to raise, one a call
 
     async def create_storage(self, volume: Volume) -> None:
-        self._fail("create_storage")
+        await self._fail("create_storage")
         self.storage.setdefault(volume.id, {})
 
     async def delete_storage(self, volume: Volume) -> None:
-        self._fail("delete_storage")
+        await self._fail("delete_storage")
         if any(attached.id == volume.id for attached, _ in self.attached.values()):
             raise Conflict(f"volume {volume.id} is attached")
         self.storage.pop(volume.id, None)
 
     async def attach(self, volume: Volume, attachment: Attachment, rules: FileRules) -> None:
-        self._fail("attach")
+        await self._fail("attach")
         if volume.id not in self.storage:
             raise WorldError(f"volume {volume.id} has no storage")
         self.attached[attachment.id] = (volume, rules)
 
     async def detach(self, volume: Volume, attachment: Attachment) -> None:
-        self._fail("detach")
+        await self._fail("detach")
         self.attached.pop(attachment.id, None)
 
     def workspace(self, volume: Volume, attachment: Attachment | None = None) -> FakeWorkspace:
@@ -62,7 +63,8 @@ class FakeGateway:
                 return volume, rules
         return None
 
-    def _fail(self, method: str) -> None:
+    async def _fail(self, method: str) -> None:
+        await asyncio.sleep(0)  # a foreign call always takes a turn
         if self.failures.get(method):
             raise self.failures[method].pop(0)
 

@@ -74,6 +74,7 @@ class FakeRuntime:
         self.containers: dict[str, FakeContainer] = {}
         self.created: list[ContainerSpec] = []
         self.started: list[str] = []
+        self.killed: list[str] = []  # by `kill`: what is removed is killed too, but that is not asked for
         self.volumes: dict[str, tuple[NfsMount, Mapping[str, str]]] = {}
         self.networks: dict[str, Mapping[str, str]] = {}
         self.faults: dict[str, list[Fault]] = {}
@@ -172,6 +173,7 @@ class FakeRuntime:
 
     async def kill(self, container_id: str) -> None:
         async def work() -> None:
+            self.killed.append(container_id)
             await self._kill(self._find(container_id))
 
         await self._faulty("kill", work)

@@ -1,10 +1,12 @@
 """The `Store` port in memory, held to the same contract as the real ones (tests/aegis/adapters/store/test_contract.py).
 
-For tests of services that own time: nothing in it waits for a thread or a socket.
+For tests of services that own time: nothing in it waits for a thread or a socket. Its calls take a turn of the event
+loop where that matters (others can come between), and what they check and change is never apart.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -65,6 +67,7 @@ class MemoryStore:
         self._append(events)
 
     async def get_execution(self, execution_id: str) -> Execution:
+        await asyncio.sleep(0)
         if execution_id not in self._executions:
             raise NotFound(f"There is no execution {execution_id}")
         return self._executions[execution_id]
@@ -82,7 +85,10 @@ class MemoryStore:
     async def update_execution(
         self, execution: Execution, *, expect: ExecutionState, events: Sequence[Event] = ()
     ) -> None:
-        found = await self.get_execution(execution.id)
+        await asyncio.sleep(0)
+        found = self._executions.get(execution.id)
+        if found is None:
+            raise NotFound(f"There is no execution {execution.id}")
         if found.state is not expect:
             raise Conflict(f"Execution {found.id} is {found.state}, not {expect}")
         self._executions[execution.id] = execution
@@ -155,7 +161,7 @@ class MemoryStore:
         except InvalidTransition:
             raise Conflict(f"Volume {volume.name} is {volume.state} and cannot be attached") from None
         if attachment.access_mode is AccessMode.READ_WRITE:
-            for other in await self.list_attachments(volume_id=volume.id):
+            for other in self._attached(volume_id=volume.id):
                 if other.access_mode is AccessMode.READ_WRITE:
                     raise VolumeAlreadyMounted(f"Volume {volume.name} is mounted by execution {other.execution_id}")
         self._volumes[volume.id] = attached
@@ -167,13 +173,18 @@ class MemoryStore:
         if attachment.detached_at is not None:
             return
         self._attachments[attachment_id] = replace(attachment, detached_at=at)
-        if not await self.list_attachments(volume_id=attachment.volume_id):
+        if not self._attached(volume_id=attachment.volume_id):
             volume = self._volumes[attachment.volume_id]
             self._volumes[volume.id] = volume.after(VolumeEvent.DETACH)
         self._append(events)
 
     async def list_attachments(
         self, *, execution_id: str | None = None, volume_id: str | None = None, live_only: bool = True
+    ) -> list[Attachment]:
+        return self._attached(execution_id, volume_id, live_only)
+
+    def _attached(
+        self, execution_id: str | None = None, volume_id: str | None = None, live_only: bool = True
     ) -> list[Attachment]:
         return [
             each
@@ -186,6 +197,7 @@ class MemoryStore:
     # ---- events ----
 
     async def append_events(self, events: Sequence[Event]) -> None:
+        await asyncio.sleep(0)
         for event in events:
             if (event.execution_id or "") not in self._events:
                 raise NotFound(f"There is no execution {event.execution_id}")

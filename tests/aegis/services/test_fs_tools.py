@@ -44,7 +44,7 @@ class Bench:
             attachment = samples.attachment(volume)
             gateway.storage[volume.id] = files
             gateway.attached[attachment.id] = (volume, self.rules)
-            mounted.append(MountedVolume(VolumeSpec(name="v", mount_path=path), volume, attachment))
+            mounted.append(MountedVolume(VolumeSpec(name="v", mount_path=path), volume, attachment, volume.export_path))
         journal = Journal(EventRecorder(self.store), FakeClock(), self.execution.id, 1)
         context = ToolContext(self.execution, Workspaces(gateway, mounted), journal)
         return await ToolBox([CMD_RUN, *fs_tools(Jobs())]).call(ToolCall("1", name, arguments), context)

@@ -72,6 +72,21 @@ async def test_a_follower_goes_on_where_it_stopped_also_after_the_end() -> None:
     assert await collect(events, execution_id, after=3) == []
 
 
+async def test_a_follower_with_nothing_new_asks_the_store_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, events, execution_id = await started()
+    following = asyncio.create_task(collect(events, execution_id))
+    await events.emit(samples.event("tool.called", execution_id))
+    await settle()
+    asked = []
+    monkeypatch.setattr(store, "get_execution", lambda *_: asked.append(True))
+    monkeypatch.setattr(store, "list_events", lambda *_, **__: asked.append(True))
+    await settle()
+    assert not following.done()
+    assert asked == []
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
 async def test_followers_of_other_executions_are_not_woken() -> None:
     store, events, execution_id = await started()
     other = samples.execution()

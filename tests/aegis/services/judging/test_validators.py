@@ -36,7 +36,7 @@ def candidate(
     gateway.storage[volume.id] = dict(files or {})
     attachment = samples.attachment(volume)
     gateway.attached[attachment.id] = (volume, FileRules())
-    mounted = MountedVolume(VolumeSpec(name="w", mount_path="/workspace"), volume, attachment)
+    mounted = MountedVolume(VolumeSpec(name="w", mount_path="/workspace"), volume, attachment, volume.export_path)
 
     async def run_script(command: tuple[str, ...], timeout_seconds: float) -> ScriptResult:
         if isinstance(script, Exception):
