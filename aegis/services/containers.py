@@ -140,7 +140,7 @@ class ContainerMaker:
             target=mounted.spec.mount_path,
             address=self._settings.nfs_host,
             port=self._settings.nfs_port,
-            export_path=mounted.volume.export_path,
+            export_path=mounted.export_path,
             options=self._settings.mount_options(mounted.spec.mount_profile),
             read_only=mounted.spec.access_mode is AccessMode.READ_ONLY,
         )

@@ -77,23 +77,14 @@ class ExecutionRunner:
         our own mistake."""
         journal = Journal(self._events, self._clock, execution.id)
         try:
-            return await self._in_time(execution, token, journal)
+            return await self._in_time(await self._prepared(execution, token, journal))
         except AegisError as error:
             return Outcome.failed(error.code, str(error))
         finally:
             await finished(self._release(execution), f"release of {execution.id}")
 
-    async def _in_time(self, execution: Execution, token: str, journal: Journal) -> Outcome:
-        seconds = execution.manifest.resources.execution_timeout_seconds
-        work = self._iterate(execution, token, journal)
-        if seconds is None:
-            return await work
-        try:
-            return await within(self._clock, seconds, work, f"iterations of {execution.id}")
-        except TimeoutError:
-            return Outcome.failed("execution_timeout", f"Not completed within {seconds:g} s, all iterations together")
-
-    async def _iterate(self, execution: Execution, token: str, journal: Journal) -> Outcome:
+    async def _prepared(self, execution: Execution, token: str, journal: Journal) -> Work:
+        """Running, with its image present and its volumes attached."""
         started = execution.after(ExecutionEvent.START, self._clock.now())
         await self._store.update_execution(
             started, expect=ExecutionState.PENDING, events=[journal.event("execution.started")]
@@ -101,8 +92,20 @@ class ExecutionRunner:
         journal.wake()
         await self._pull(started, journal)
         mounted = [await self._volumes.attach(started, spec) for spec in execution.manifest.volumes]
-        work = Work(started, token, mounted, journal)
-        plan = execution.manifest.execution
+        return Work(started, token, mounted, journal)
+
+    async def _in_time(self, work: Work) -> Outcome:
+        """The limit counts from the first iteration: how long a pull takes is not the agent's business."""
+        seconds = work.execution.manifest.resources.execution_timeout_seconds
+        if seconds is None:
+            return await self._iterate(work)
+        try:
+            return await within(self._clock, seconds, self._iterate(work), f"iterations of {work.execution.id}")
+        except TimeoutError:
+            return Outcome.failed("execution_timeout", f"Not completed within {seconds:g} s, all iterations together")
+
+    async def _iterate(self, work: Work) -> Outcome:
+        plan = work.execution.manifest.execution
         count = 1 if plan.mode is ExecutionMode.ONE_SHOT else plan.max_iterations
         done: list[Iteration] = []
         for number in range(1, count + 1):

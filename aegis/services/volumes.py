@@ -35,11 +35,12 @@ DEFAULT_DIRECTORY = "/workspace"
 
 @dataclass(frozen=True, slots=True)
 class MountedVolume:
-    """One volume of an execution: where its containers see it, and by which attachment."""
+    """One volume of an execution: where its containers see it, by which attachment, and the path they mount."""
 
     spec: VolumeSpec
     volume: Volume
     attachment: Attachment
+    export_path: str
 
 
 def working_directory(mounted: Iterable[MountedVolume]) -> str:
@@ -132,8 +133,8 @@ class VolumeService:
         }
         await self._store.add_attachment(attachment, [self._event("volume.attached", execution.id, **data)])
         self._events.wake(execution.id)
-        await self._gateway.attach(volume, attachment, rules_for(execution.manifest, spec))
-        return MountedVolume(spec, volume, attachment)
+        export_path = await self._gateway.attach(volume, attachment, rules_for(execution.manifest, spec))
+        return MountedVolume(spec, volume, attachment, export_path)
 
     async def release(self, execution: Execution) -> None:
         """Detach all of an execution's volumes and delete its ephemeral ones. Every step is tried; the first failure is

@@ -55,6 +55,7 @@ class Options:
     reserved_ports_only: bool
     uid: int
     gid: int
+    chown: str
     read_only: bool
     durability: str
     quota_bytes: int | None
@@ -82,6 +83,7 @@ def parse(arguments: list[str]) -> Options:
         reserved_ports_only=given.reserved_ports_only,
         uid=given.uid,
         gid=given.gid,
+        chown=given.chown,
         read_only=given.read_only,
         durability=given.durability,
         quota_bytes=given.quota,
@@ -127,6 +129,10 @@ def _parser() -> argparse.ArgumentParser:
         "--uid", type=id_option, default=os.getuid(), help="the user clients are, and see as owner (default: yours)"
     )
     who.add_argument("--gid", type=id_option, default=os.getgid(), help="the group likewise (default: yours)")
+    who.add_argument(
+        "--chown", choices=("accept", "deny"), default="accept",
+        help="what a client gets who gives a file to somebody else: success without effect (default), or EPERM",
+    )  # fmt: skip
     who.add_argument(
         "--allow", action="append", default=[], type=network_option, metavar="ADDRESS[/BITS]",
         help="let this address or network connect, beside this host's own addresses; may be repeated",

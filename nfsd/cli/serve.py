@@ -136,7 +136,7 @@ async def open_export(export: ExportOption, options: Options, secret: bytes, met
             await ledger.recount(directory)
     except OSError as error:
         raise ServeError(f"{export.directory} cannot be served: {error}") from error
-    identity = SquashTo(options.uid, options.gid)
+    identity = SquashTo(options.uid, options.gid, options.chown)
     return Export(
         path=export.path,
         key=derived_export_key(secret, export.path),

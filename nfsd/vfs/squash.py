@@ -45,7 +45,7 @@ class Squash(Layer):
     """Every caller is `uid`:`gid`. `chown`: what happens to a change of owner to somebody else: "accept" does as if
     (a `tar x` by root goes on), "deny" raises EPERM, as for an ordinary user."""
 
-    def __init__(self, inner: FileSystem, uid: int, gid: int, chown: str = "deny") -> None:
+    def __init__(self, inner: FileSystem, uid: int, gid: int, chown: str = "accept") -> None:
         if chown not in ("accept", "deny"):
             raise ValueError(f'chown {chown!r}: wanted "accept" or "deny"')
         super().__init__(inner)

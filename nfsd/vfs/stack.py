@@ -20,11 +20,11 @@ from nfsd.vfs.squash import Squash
 
 
 class SquashTo(NamedTuple):
-    """Everybody is this user; `chown` to others: "deny" (EPERM) or "accept" (as if done)."""
+    """Everybody is this user; `chown` to others: "accept" (as if done: a `tar x` by root goes on) or "deny" (EPERM)."""
 
     uid: int
     gid: int
-    chown: str = "deny"
+    chown: str = "accept"
 
 
 def build_stack(

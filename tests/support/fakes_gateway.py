@@ -35,11 +35,12 @@ class FakeGateway:
             raise Conflict(f"volume {volume.id} is attached")
         self.storage.pop(volume.id, None)
 
-    async def attach(self, volume: Volume, attachment: Attachment, rules: FileRules) -> None:
+    async def attach(self, volume: Volume, attachment: Attachment, rules: FileRules) -> str:
         await self._fail("attach")
         if volume.id not in self.storage:
             raise WorldError(f"volume {volume.id} has no storage")
         self.attached[attachment.id] = (volume, rules)
+        return volume.export_path
 
     async def detach(self, volume: Volume, attachment: Attachment) -> None:
         await self._fail("detach")

@@ -438,23 +438,24 @@ async def test_a_waiting_execution_can_be_cancelled_and_never_starts() -> None:
     await world.daemon.supervisor.close()
 
 
-async def test_cancelled_at_any_moment_it_ends_cancelled_or_done_and_leaves_nothing() -> None:
+@pytest.mark.parametrize("times", [1, 2])
+async def test_cancelled_at_any_moment_it_ends_cancelled_or_done_and_leaves_nothing(times: int) -> None:
     """At every turn of the event loop, from the start until it has completed before it could be cancelled."""
     for turns in range(1000):
-        if await cancelled_after(turns) is ExecutionState.COMPLETED:
+        if await cancelled_after(turns, times) is ExecutionState.COMPLETED:
             assert turns > 50, "it was cancelled at every stage"
             return
     raise AssertionError("it never completed")
 
 
-async def cancelled_after(turns: int) -> ExecutionState:
+async def cancelled_after(turns: int, times: int) -> ExecutionState:
     world = World.make(FakeModel(WRONG, RIGHT))
     execution = await world.start(world.agent(plan=ExecutionPlan(max_iterations=2)))
     for _ in range(turns):
         await asyncio.sleep(0)
     try:
-        await world.daemon.supervisor.cancel(execution.id)
-        await world.daemon.supervisor.cancel(execution.id)
+        for _ in range(times):
+            await world.daemon.supervisor.cancel(execution.id)
     except Conflict:
         pass
     ended = await world.finish(execution)

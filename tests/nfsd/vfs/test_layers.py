@@ -116,7 +116,7 @@ async def test_squashed_to_root_everything_is_allowed_but_running_what_nobody_ma
 
 async def test_chown_to_oneself_succeeds_and_to_others_as_configured() -> None:
     backend = MemoryFileSystem(uid=7, gid=7)
-    fs = Squash(backend, 1000, 1000)
+    fs = Squash(backend, 1000, 1000, chown="deny")
     node = await made(fs, fs.root, b"f", 0o6755)
     found = await settled(fs.setattr(CALLER, node, Changes(uid=1000, gid=1000)))
     assert stat.S_IMODE(found.st_mode) == 0o755
@@ -124,7 +124,7 @@ async def test_chown_to_oneself_succeeds_and_to_others_as_configured() -> None:
     await failing(errno.EPERM, lambda: fs.setattr(CALLER, node, Changes(uid=0, mode=0)))
     assert stat.S_IMODE(fs.getattr(node).st_mode) == 0o755
     await failing(errno.EPERM, lambda: fs.mkdir(CALLER, fs.root, b"d", Changes(gid=5)))
-    lenient = Squash(backend, 1000, 1000, chown="accept")
+    lenient = Squash(backend, 1000, 1000)
     await settled(lenient.setattr(CALLER, node, Changes(uid=0, gid=0)))
     await settled(lenient.mkdir(CALLER, fs.root, b"d", Changes(gid=5)))
     assert backend.getattr(node).st_uid == 7
