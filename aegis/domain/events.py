@@ -1,8 +1,10 @@
 """What happened, as a stream of facts: the answer to "what did the agent do".
 
 An event is appended once and never changed. `kind` is dotted, past tense where it is a fact; `data` is JSON.
-Kinds in use: execution.created|started|completed|failed|cancelled, iteration.started|refining|succeeded|failed,
-image.pulling|progress|pulled, container.created|started|exited|removed, volume.created|attached|detached|deleted,
+Kinds in use: execution.created|started|completed|failed|cancelled,
+iteration.started|retried|refining|succeeded|failed (retried: the world failed, and it is not counted),
+image.pulling|progress|failed|pulled, container.created|started|killed|exited|removed,
+volume.created|attached|detached|deleted,
 dispatch.sent|completed, tool.called|completed|denied, model.called|failed, validator.judged,
 file.* (from the gateway's audit), mount.refused.
 """

@@ -261,6 +261,21 @@ async def test_a_volume_being_deleted_cannot_be_attached_nor_an_attached_one_del
         await any_store.add_attachment(samples.attachment(other))
 
 
+async def test_of_an_attach_and_a_delete_at_once_only_one_succeeds(any_store: Store) -> None:
+    for turn in range(20):
+        volume = samples.volume()
+        await any_store.add_volume(volume)
+        both = [
+            any_store.add_attachment(samples.attachment(volume, access_mode=AccessMode.READ_ONLY)),
+            any_store.update_volume(volume.after(VolumeEvent.DELETE), expect=VolumeState.AVAILABLE),
+        ]
+        results = await asyncio.gather(*(both if turn % 2 else reversed(both)), return_exceptions=True)
+        assert sorted(type(result).__name__ for result in results) == ["Conflict", "NoneType"]
+        attached = bool(await any_store.list_attachments(volume_id=volume.id))
+        wanted = VolumeState.ATTACHED if attached else VolumeState.DELETING
+        assert (await any_store.get_volume(DEFAULT_TENANT, volume.id)).state is wanted
+
+
 # ---- the whole ----
 
 
