@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from bench import run
+from bench.chores import SCENES
 from bench.errors import BenchError
 from bench.rows import ROWS
 from integration.lab.errors import LabError
@@ -25,7 +26,7 @@ examples:
   python -m bench --quick                       the daily form: the goal table in under 3 minutes
   python -m bench --rows getattr,lookup         two rows, with five repetitions
   python -m bench --loop uvloop
-  python -m bench kernel --chores untar,git-clone
+  python -m bench kernel --scenes tree,git
   python -m bench profile --rows create
 
 Results go to bench/results: JSON with every sample, a table, an SVG picture. Ratios are nfsd / ganesha of two runs that
@@ -47,7 +48,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("command", nargs="?", choices=list(COMMANDS), default="protocol")
     result.add_argument("--quick", action="store_true", help="the goal table's rows, short, three times")
     result.add_argument("--rows", metavar="NAME,...", help="only these rows (protocol, profile)")
-    result.add_argument("--chores", metavar="NAME,...", help="only these chores (kernel)")
+    result.add_argument(
+        "--scenes", metavar="NAME,...", help="only these: " + ", ".join(scene.name for scene in SCENES) + " (kernel)"
+    )
     result.add_argument("--repetitions", type=count, metavar="N", help="pairs of runs (5; quick and kernel: 3)")
     result.add_argument("--seconds", type=duration, metavar="S", help="measured in each run (2; quick: 1)")
     result.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio", help="our server's event loop")

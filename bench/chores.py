@@ -1,8 +1,7 @@
-"""Everyday work, as scripts for a kernel client: what is timed, and what is got ready before and not timed.
+"""Everyday work, as scripts for a kernel client: each scene a directory, each chore in it a line of the table.
 
-Each script runs as uid 1000 in an empty directory of the mount. `before` may use the mount too. What comes from
-outside (an archive, a repository, a wheel) is made once in the client's own memory by `MATERIAL`: no script touches a
-network.
+A scene runs as uid 1000 in a directory of the mount that is empty at first. What comes from outside (an archive, a
+repository, a wheel) is made once in the client's own memory by `MATERIAL`: no script touches a network.
 """
 
 from __future__ import annotations
@@ -55,43 +54,55 @@ assert db.execute("pragma integrity_check").fetchone() == ("ok",)
 
 @dataclass(frozen=True)
 class Chore:
-    """One line of the table. `cold`: the client forgets what it has cached before the timed script."""
+    """One line of the table. `cold`: the client forgets what it has cached before."""
 
     name: str
     title: str
     script: str
-    before: str = ""
     cold: bool = False
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Chores that follow each other in one directory, each finding what the one before left."""
+
+    name: str
+    chores: tuple[Chore, ...]
     quick: bool = True
 
 
-_UNTAR = f"tar xf {MATERIAL_DIRECTORY}/small.tar"
-_CLONE = f"git clone -q {MATERIAL_DIRECTORY}/origin copy"
-
-CHORES = (
-    Chore("untar", "untar 10,000 small files", _UNTAR),
-    Chore("find", "find over 10,000 files, cold", "test $(find . -type f -size +0 | wc -l) = 10000", _UNTAR, True),
-    Chore("rm", "rm -rf of 10,000 files", "rm -rf tree", _UNTAR),
-    Chore("git-clone", "git clone, 3,000 files", _CLONE),
-    Chore("git-status", "git status, 3,000 files, cold", "cd copy; test -z \"$(git status --short)\"", _CLONE, True),
-    Chore("venv", "python -m venv", "/usr/bin/python3 -m venv ve", quick=False),
-    Chore("pip", "pip install of a wheel, 600 modules",
-          f"ve/bin/pip install -q --no-index --disable-pip-version-check {MATERIAL_DIRECTORY}/*.whl",
-          "/usr/bin/python3 -m venv ve", quick=False),
-    Chore("sqlite", "sqlite, 500 transactions, FULL", f"/usr/bin/python3 -c '{_SQLITE}'".replace("'ok'", '"ok"')),
-    Chore("write", "write 256 MiB + fsync", "dd if=/dev/zero of=big bs=1M count=256 conv=fsync status=none"),
-    Chore("read", "read 256 MiB, cold", "test $(cat big | wc -c) = 268435456",
-          "dd if=/dev/zero of=big bs=1M count=256 conv=fsync status=none", True),
+SCENES = (
+    Scene("tree", (
+        Chore("untar", "untar 10,000 small files", f"tar xf {MATERIAL_DIRECTORY}/small.tar"),
+        Chore("find", "find over 10,000 files, cold", "test $(find . -type f -size +0 | wc -l) = 10000", cold=True),
+        Chore("rm", "rm -rf of 10,000 files", "rm -rf tree"),
+    )),
+    Scene("git", (
+        Chore("git-clone", "git clone, 3,000 files", f"git clone -q {MATERIAL_DIRECTORY}/origin copy"),
+        Chore("git-status", "git status, cold", 'cd copy; test -z "$(git status --short)"', cold=True),
+    )),
+    Scene("python", (
+        Chore("venv", "python -m venv", "/usr/bin/python3 -m venv ve"),
+        Chore("pip", "pip install of a wheel, 600 modules",
+              f"ve/bin/pip install -q --no-index --disable-pip-version-check {MATERIAL_DIRECTORY}/*.whl"),
+    ), quick=False),
+    Scene("sqlite", (
+        Chore("sqlite", "sqlite, 500 transactions, FULL", f"/usr/bin/python3 -c '{_SQLITE}'"),
+    )),
+    Scene("big", (
+        Chore("write", "write 256 MiB + fsync", "dd if=/dev/zero of=big bs=1M count=256 conv=fsync status=none"),
+        Chore("read", "read 256 MiB, cold", "test $(cat big | wc -c) = 268435456", cold=True),
+    )),
 )  # fmt: skip
 
 
-def chosen(names: str | None, quick: bool) -> Sequence[Chore]:
-    """As `rows.chosen`."""
+def chosen(names: str | None, quick: bool) -> Sequence[Scene]:
+    """As `rows.chosen`, of scenes."""
     if names is None:
-        return [chore for chore in CHORES if chore.quick or not quick]
-    known = {chore.name: chore for chore in CHORES}
+        return [scene for scene in SCENES if scene.quick or not quick]
+    known = {scene.name: scene for scene in SCENES}
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     unknown = [name for name in wanted if name not in known]
     if unknown or not wanted:
-        raise BenchError(f"unknown chore {', '.join(unknown) or names!r}; there are: {', '.join(known)}")
+        raise BenchError(f"unknown scene {', '.join(unknown) or names!r}; there are: {', '.join(known)}")
     return [known[name] for name in wanted]

@@ -46,8 +46,8 @@ def build() -> Path:
     if built.returncode:
         raise BenchError(f"{' '.join(command)} failed:\n{built.stderr}")
     for old in BUILD.glob("nfsload-*"):
-        if old != draft:
-            old.unlink()
+        if not old.suffix:  # else it is a draft, of somebody who builds at the same time
+            old.unlink(missing_ok=True)
     draft.rename(program)
     return program
 

@@ -77,6 +77,8 @@ ROWS = (
     Row("commit1m", "WRITE 1 MiB with COMMITs, disk", _COMMITS, 1.0, "mib_per_second"),
     Row("getattr-1", "GETATTR (1)", Load("getattr"), 1.0),
     Row("lookup-1", "LOOKUP (1)", Load("lookup"), 1.0),
+    Row("setattr-1", "SETATTR (1)", Load("setattr")),
+    Row("create-1", "CREATE + REMOVE (1)", Load("create")),
     Row("getattr-commits", "GETATTR (1) beside COMMITs", Load("getattr"), beside=_COMMITS, quick=False),
     Row("getattr-4x8", "GETATTR, 4 connections (8)", Load("getattr", 8, connections=4), quick=False),
 )  # fmt: skip

@@ -48,7 +48,7 @@ def protocol(options: argparse.Namespace) -> int:
 
 def kernel_command(options: argparse.Namespace) -> int:
     """`python -m bench kernel`."""
-    wanted = chores.chosen(options.chores, options.quick)
+    wanted = chores.chosen(options.scenes, options.quick)
     _warn_if_busy()
     facts = machine.describe(options.loop)
     with Lab.open() as lab, peers.places() as places, lab.network() as network:
@@ -59,7 +59,7 @@ def kernel_command(options: argparse.Namespace) -> int:
     _say("")
     shown = kernel.table(measured)
     picture = svg("Everyday work: time against nfs-ganesha, inverted (more is better)", SUBTITLE, kernel.bars(measured))
-    name = _name("kernel", options, partly=options.chores is not None)
+    name = _name("kernel", options, partly=options.scenes is not None)
     facts["mount options"] = kernel.OPTIONS
     written = results.write(name, facts, {"repetitions": repetitions}, kernel.as_json(measured), shown, picture)
     _finish(facts, shown, written)
