@@ -186,6 +186,7 @@ class MemoryFileSystem(FileSystem):
     @staticmethod
     def _written(node: MemoryNode, caller: Caller) -> None:
         node.mtime = node.ctime = time.time_ns()
+        node.verifier = None  # a local file keeps it in its times (RFC 1813 section 3.3.8)
         if caller.uid != 0:
             node.mode = without_set_id(node.mode)
 
