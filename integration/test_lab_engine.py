@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from integration.lab import DockerEngine, Lab, LabError, NfsMount, NfsServer
-from integration.lab.network import GATEWAY
+from integration.lab.network import GATEWAY, HOST
 from integration.lab.preparation import BUSYBOX_IMAGE, PYTHON_IMAGE
 from integration.lab.servers import start_ganesha
 
@@ -19,11 +19,14 @@ AGENT_USER = 1000
 # What agents do in a workspace, in one container, because a container start is seconds in an emulated guest.
 WORKSPACE_SCRIPT = """
 set -e
-git init -q origin && cd origin
-git config user.email a@b.c && git config user.name n
-echo one >f && git add f && git commit -qm one && cd ..
-git clone -q origin copy && git -C copy status --porcelain
-python -m venv --without-pip venv && venv/bin/python -c 'import sys; print(sys.prefix)'
+git init -q origin
+echo one >origin/f
+git -C origin add f
+git -C origin -c user.email=a@b.c -c user.name=n commit -qm one
+git clone -q origin copy
+git -C copy status --porcelain
+python -m venv --without-pip venv
+venv/bin/python -c 'import sys; print(sys.prefix)'
 python - <<EOF
 import sqlite3
 with sqlite3.connect("db") as db:
@@ -32,9 +35,14 @@ with sqlite3.connect("db") as db:
 print(db.execute("select count(*) from t").fetchone()[0])
 db.close()
 EOF
-tar cf a.tar copy && mkdir out && tar xf a.tar -C out && cat out/copy/f
+tar cf a.tar copy
+mkdir out
+tar xf a.tar -C out
+cat out/copy/f
 stat -c %u a.tar
 """
+
+PROBE = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 10).close(); print('connected')"
 
 
 @pytest.fixture(scope="module")
@@ -111,15 +119,23 @@ def test_all_in_one_the_daemon_runs_as_user_aegis_and_speaks_to_docker(all_in_on
 def test_all_in_one_the_gateway_is_the_engines_own_address_and_an_internal_network_does_not_reach_out(
     all_in_one: DockerEngine,
 ) -> None:
-    server = all_in_one.daemon_host.popen(["nc", "-ll", "-s", all_in_one.gateway, "-p", "2049", "-e", "/bin/cat"])
-    all_in_one.api.call("POST", "/networks/create", {"Name": "inside", "Internal": True})
+    serve = f"import socket; s = socket.create_server(('{all_in_one.gateway}', 2049)); print('up', flush=True)\n"
+    serve += "while True: s.accept()[0].close()"
+    server = all_in_one.daemon_host.popen([*all_in_one.python.argv, "-c", serve])
+    server.wait_for_line("^up", 60)
+    inside = all_in_one.api.call("POST", "/networks/create", {"Name": "inside", "Internal": True})["Id"]
     try:
-        probe = f"nc -w 3 {all_in_one.gateway} 2049 </dev/null"
-        assert all_in_one.api.run(BUSYBOX_IMAGE, ["sh", "-c", probe], network="bridge").returncode == 0
-        assert all_in_one.api.run(BUSYBOX_IMAGE, ["sh", "-c", probe], network="inside").returncode != 0
+        with all_in_one.network.listen(HOST, 8080):  # beyond the engine's machine
+            outside_reached = all_in_one.api.run(PYTHON_IMAGE, ["python", "-c", PROBE, HOST, "8080"], network="bridge")
+            gateway_reached = all_in_one.api.run(
+                PYTHON_IMAGE, ["python", "-c", PROBE, all_in_one.gateway, "2049"], network="bridge"
+            )
+            refused = all_in_one.api.run(PYTHON_IMAGE, ["python", "-c", PROBE, HOST, "8080"], network=inside)
     finally:
-        all_in_one.api.call("DELETE", "/networks/inside")
+        all_in_one.api.call("DELETE", f"/networks/{inside}")
         server.close()
+    assert (outside_reached.text, gateway_reached.text) == ("connected", "connected")
+    assert refused.returncode == 1 and b"connected" not in refused.stdout
 
 
 def test_a_restarted_dockerd_answers_again(all_in_one: DockerEngine) -> None:

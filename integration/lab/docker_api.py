@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import secrets
 import socket
 import time
 import urllib.parse
@@ -103,9 +104,10 @@ class DockerApi:
         """Run a container to its end and remove it with its volumes. `LabError` when it does not start."""
         started = time.monotonic()
         mounts = list(mounts)
+        volumes = {f"lab-{secrets.token_hex(8)}": mount for mount in mounts}
         created = self.call("POST", "/containers/create", {
             "Image": image, "Cmd": argv, "User": f"{uid}:{uid}", "WorkingDir": mounts[0].target if mounts else "/tmp",
-            "HostConfig": {"NetworkMode": network, "Mounts": [_mount(mount) for mount in mounts]},
+            "HostConfig": {"NetworkMode": network, "Mounts": [_mount(name, mount) for name, mount in volumes.items()]},
         })  # fmt: skip
         path = f"/containers/{created['Id']}"
         try:
@@ -115,14 +117,16 @@ class DockerApi:
         except TimeoutError:
             raise CommandTimeout(f"container of {image} still ran {argv} after {timeout:.1f} s") from None
         finally:
-            self.call("DELETE", path, query={"force": "1", "v": "1"})
+            self.call("DELETE", path, query={"force": "1"})
+            for name in volumes:
+                self.call("DELETE", f"/volumes/{name}", query={"force": "1"})
         return Result(tuple(argv), status, streams[1], streams[2], time.monotonic() - started)
 
 
-def _mount(mount: NfsMount) -> dict[str, Any]:
+def _mount(name: str, mount: NfsMount) -> dict[str, Any]:
     options = {"type": "nfs", "o": mount.options, "device": f":{mount.export}"}
     return {
-        "Type": "volume", "Target": mount.target, "ReadOnly": mount.read_only,
+        "Type": "volume", "Source": name, "Target": mount.target, "ReadOnly": mount.read_only,
         "VolumeOptions": {"NoCopy": True, "DriverConfig": {"Name": "local", "Options": options}},
     }  # fmt: skip
 

@@ -6,6 +6,7 @@ from a directory, and the initrd is written here, because a device node in it wo
 
 from __future__ import annotations
 
+import filecmp
 import gzip
 import shutil
 import stat
@@ -180,12 +181,13 @@ def _coreutils() -> list[str]:
 def _git_helpers(tree: Tree) -> None:
     """git finds its subcommands in git-core; nearly all are the one program, linked here instead of copied 140
     times."""
-    core = Path("/usr/lib/git-core")
+    core, git = Path("/usr/lib/git-core"), Path("/usr/bin/git")
     tree.directory(str(core))
     for path in core.iterdir():
         inside = tree.path(core / path.name)
-        if path.resolve() == Path(shutil.which("git") or "/usr/bin/git").resolve():
-            inside.symlink_to("/usr/bin/git")
+        # Links of one kind or the other to git, or, where the package was unpacked without them, equal copies.
+        if path.is_file() and filecmp.cmp(path, git):
+            inside.symlink_to(git)
         elif path.is_file() and path.stat().st_size < 1 << 18:  # the shell helpers, not the network transports
             shutil.copy2(path, inside)
     if Path("/usr/share/git-core/templates").is_dir():
