@@ -149,6 +149,8 @@ class Network:
 
     def tap(self, number: int | None = None) -> Tap:
         """A new tap on the bridge for one more guest; `number` for one whose address is settled (172.17.0.number)."""
+        if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+            raise LabError("guests need /dev/net/tun: sudo modprobe tun; sudo chmod 0666 /dev/net/tun, or run as root")
         number = number or next(self._guests)
         if number >= GUESTS_MAX:
             raise LabError(f"one lab network has room for {GUESTS_MAX} guests")
