@@ -11,7 +11,7 @@ from aegis import bootstrap
 from aegis.adapters.docker import DockerEngine, RegistryCredentials
 from aegis.adapters.llm.registry import Models
 from aegis.adapters.llm.settings import ModelSettings
-from aegis.adapters.nfs import NfsGateway, OnEvents, Storage, handle_secret
+from aegis.adapters.nfs import NfsGateway, Storage, handle_secret
 from aegis.config.model import ModelAlias, NodeConfig
 from aegis.config.registry import load_registry
 from aegis.domain.labels import NODE_ID
@@ -20,6 +20,7 @@ from aegis.domain.mounts import MountProfile, mount_options
 from aegis.errors import Refused, WorldError
 from aegis.ids import new_id
 from aegis.services.containers import ContainerSettings, Image
+from aegis.services.pump import EventPump
 
 NODE_ID_FILE = "node-id"
 
@@ -74,14 +75,15 @@ def engine(config: NodeConfig, node: str) -> DockerEngine:
     )
 
 
-def gateway(config: NodeConfig, directory: Path, on_events: OnEvents) -> NfsGateway:
+def gateway(config: NodeConfig, directory: Path, pump: EventPump) -> NfsGateway:
     listen = config.storage.nfs_listen
     return NfsGateway(
         Storage(Path(config.storage.root)),
         listen=[(listen.host, listen.port)],
         allowed=config.storage.nfs_allowed_clients,
         secret=handle_secret(directory),
-        on_events=on_events,
+        on_events=pump.put,
+        drained=pump.drained,
     )
 
 

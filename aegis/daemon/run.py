@@ -93,7 +93,7 @@ async def start(config: NodeConfig, stack: AsyncExitStack) -> str:
     events = EventRecorder(store)
     stack.callback(events.close)
     pump = await stack.enter_async_context(pumping(events))
-    gateway = parts.gateway(config, directory, pump.put)
+    gateway = parts.gateway(config, directory, pump)
     await gateway.start()
     stack.push_async_callback(gateway.close)
     node_id = parts.node_id(directory)

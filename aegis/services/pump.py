@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 
 from aegis.domain.events import Event
 from aegis.errors import AegisError, WorldError
@@ -22,6 +23,7 @@ WAITING_MAX = 100_000
 
 BATCH_MAX = 500
 RETRY_SECONDS = 2.0
+DRAIN_SECONDS = 10.0
 
 
 class EventPump:
@@ -31,6 +33,8 @@ class EventPump:
         self._sink = sink
         self._waiting: deque[Event] = deque()
         self._some = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
         self._closing = False
 
     def put(self, events: Sequence[Event]) -> None:
@@ -38,26 +42,46 @@ class EventPump:
         if len(self._waiting) + len(events) > WAITING_MAX:
             raise WorldError(f"{len(self._waiting)} file events wait for the database; no more are taken")
         self._waiting.extend(events)
-        self._some.set()
+        if self._waiting:
+            self._empty.clear()
+            self._some.set()
+
+    async def drained(self) -> None:
+        """Returns when all that was put is stored, or after `DRAIN_SECONDS`: what waits then is stored later."""
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await self._empty.wait()
+        except TimeoutError:
+            log.warning("%d file events are stored later than the end of what they tell of", len(self._waiting))
 
     async def run(self) -> None:
-        """Until `close`: store what comes. A failing store is tried again, with what it refused first in line."""
+        """Until `close`: store what comes, in order. A store that is away is tried again with the same batch; what it
+        refuses for good is logged and left out, and with it nothing else."""
         while True:
             await self._some.wait()
-            if not self._waiting:
-                if self._closing:
-                    return
-                self._some.clear()
-                continue
-            batch = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
-            try:
-                await self._sink.emit(*batch)
-            except AegisError as error:
-                self._waiting.extendleft(reversed(batch))
-                log.warning("%d file events wait to be stored: %s", len(self._waiting), error)
-                if self._closing:
-                    return
-                await asyncio.sleep(RETRY_SECONDS)
+            one_by_one = 0
+            while self._waiting:
+                batch = list(islice(self._waiting, 1 if one_by_one else BATCH_MAX))
+                try:
+                    await self._sink.emit(*batch)
+                except WorldError as error:
+                    log.warning("%d file events wait to be stored: %s", len(self._waiting), error)
+                    if self._closing:
+                        return
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
+                except AegisError as error:
+                    if len(batch) > 1:
+                        one_by_one = len(batch)
+                        continue
+                    log.error("a file event cannot be stored: %s: %s", error, batch[0])
+                for _ in batch:
+                    self._waiting.popleft()
+                one_by_one = max(0, one_by_one - len(batch))
+            self._empty.set()
+            self._some.clear()
+            if self._closing:
+                return
 
     def close(self) -> None:
         """`run` returns once what waits is stored, or could not be."""

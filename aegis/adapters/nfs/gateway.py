@@ -12,7 +12,7 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,17 +73,20 @@ class NfsGateway:
         allowed: Sequence[str] = (),
         secret: bytes,
         on_events: OnEvents,
+        drained: Callable[[], Awaitable[None]] | None = None,
         chown: str = "accept",
     ) -> None:
         """`listen`: numeric addresses and ports. `allowed`: addresses and networks beside the host's own.
 
         `secret` signs the file handles and must be the same after a restart. `on_events` takes what happened to files,
-        at once, without blocking or failing. ValueError when `allowed` names no network.
+        at once, without blocking or failing; `drained` returns when it is stored, which a detach waits for.
+        ValueError when `allowed` names no network.
         """
         self._storage = storage
         self._exports = ExportTable(secret)
         self._server = NfsServer(self._exports, listen=listen, allowed=allowed)
         self._on_events = on_events
+        self._drained = drained
         self._chown = chown
         self._open: dict[str, _OpenVolume] = {}
         self._opening: dict[str, asyncio.Lock] = {}
@@ -179,6 +182,8 @@ class NfsGateway:
         self._exports.detach(attached.export_path)
         _flush(attached.stack)
         await self._release(volume)
+        if self._drained is not None:
+            await self._drained()
 
     def workspace(self, volume: Volume, attachment: Attachment | None = None) -> Workspace:
         """Its files by path; see the port. The attachment must be attached; without one the volume may be idle."""
