@@ -29,6 +29,7 @@ class Load:
     stable: int = 0
     commit_mib: int = 0
     entries: int = 1000
+    verified: bool = True
     place: Place = "tmpfs"
 
     def words(self) -> list[str]:
@@ -38,6 +39,7 @@ class Load:
             words += [f"--io-bytes={self.io_bytes}"]
         if self.operation == "write":
             words += [f"--stable={self.stable}", f"--commit-mib={self.commit_mib}"]
+            words += [] if self.verified else ["--unverified"]
         if self.operation == "readdirplus":
             words += [f"--entries={self.entries}"]
         return [*words, self.operation]

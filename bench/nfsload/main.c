@@ -27,6 +27,7 @@ static const char USAGE[] =
     "  --random             random offsets                  --entries N      of the listed directory (1000)\n"
     "  --stable N           WRITE: 0 UNSTABLE (default), 1 DATA_SYNC, 2 FILE_SYNC\n"
     "  --commit-mib N       WRITE: wait for all and COMMIT after each N MiB (0: only at the end, not measured)\n"
+    "  --unverified         WRITE: do not read back what was written (for a profile of the server)\n"
     "  --seed N             of the contents to be read; the same in each run on one directory\n"
     "  --pid N              a process of the server, whose CPU time is reported; may be repeated\n"
     "\n"
@@ -44,7 +45,7 @@ struct options options = {
 /* ---- options ---- */
 
 enum { HOST = 256, PORT, EXPORT, MOUNT_PORT, DIRECTORY, UID, CONNECTIONS, OUTSTANDING, SECONDS, WARMUP, IO_BYTES,
-       FILE_MIB, RANDOM, ENTRIES, STABLE, COMMIT_MIB, SEED, PID, HELP };
+       FILE_MIB, RANDOM, ENTRIES, STABLE, COMMIT_MIB, UNVERIFIED, SEED, PID, HELP };
 
 static const struct option LONG_OPTIONS[] = {
     { "host", 1, 0, HOST }, { "port", 1, 0, PORT }, { "export", 1, 0, EXPORT }, { "mount-port", 1, 0, MOUNT_PORT },
@@ -52,7 +53,7 @@ static const struct option LONG_OPTIONS[] = {
     { "outstanding", 1, 0, OUTSTANDING }, { "seconds", 1, 0, SECONDS }, { "warmup", 1, 0, WARMUP },
     { "io-bytes", 1, 0, IO_BYTES }, { "file-mib", 1, 0, FILE_MIB }, { "random", 0, 0, RANDOM },
     { "entries", 1, 0, ENTRIES }, { "stable", 1, 0, STABLE }, { "commit-mib", 1, 0, COMMIT_MIB },
-    { "seed", 1, 0, SEED }, { "pid", 1, 0, PID }, { "help", 0, 0, HELP }, { 0, 0, 0, 0 },
+    { "unverified", 0, 0, UNVERIFIED }, { "seed", 1, 0, SEED }, { "pid", 1, 0, PID }, { "help", 0, 0, HELP }, { 0, 0, 0, 0 },
 };
 
 static _Noreturn void wrong_use(const char *what)
@@ -99,6 +100,7 @@ static void take_option(int option)
     case ENTRIES: options.entries = (int)number(1, 999999); break;
     case STABLE: options.stable = (int)number(0, 2); break;
     case COMMIT_MIB: options.commit_bytes = (uint64_t)number(0, 1 << 14) << 20; break;
+    case UNVERIFIED: options.unverified = true; break;
     case SEED: options.seed = (uint64_t)number(0, INT64_MAX); break;
     case PID:
         if (options.pid_count == PIDS_MAX)
@@ -227,7 +229,8 @@ int main(int argc, char **argv)
         commit_at_end(connections[0]);
         while (in_flight)
             serve_connections();
-        verify_written(connections[0]);
+        if (!options.unverified)
+            verify_written(connections[0]);
     }
     report();
     return 0;

@@ -40,7 +40,8 @@ struct options {
     uint64_t commit_bytes; /* WRITE: a COMMIT after so many; 0: one at the end */
     uint32_t io_bytes;
     bool random;
-    int stable;    /* WRITE: stable_how */
+    bool unverified; /* WRITE: do not read back */
+    int stable;      /* WRITE: stable_how */
     uint64_t seed; /* of the file to be read: the same in every run on one directory */
     int pids[PIDS_MAX], pid_count;
 };
