@@ -1,4 +1,4 @@
-"""The calls that must not be done twice, and the way past the dispatcher for a repetition of one.
+"""The calls that must not be done twice, and the guard before their handlers.
 
 A client that got no answer (a cut connection, a slow disk) sends the same call again, with the same xid. A second
 REMOVE would say NFS3ERR_NOENT of a file that its own first one removed. So the answers to these procedures are kept
@@ -12,25 +12,20 @@ its guard is the ctime that the first one changed.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-from nfsd.errors import NfsdError
-from nfsd.nfs3.const import NFS_PROGRAM, NFS_V3, Proc
+from nfsd.nfs3.const import Proc
 from nfsd.procedures.counts import ProcedureCounts
-from nfsd.rpc.message import decode_call
-from nfsd.rpc.program import Dispatcher, Finished
+from nfsd.rpc.auth import Credentials
+from nfsd.rpc.program import Body, CallId, Handler
 from nfsd.rpc.replay import Key, ReplayCache, Seen, replay_key
-
-Answer: TypeAlias = Finished | Awaitable[Finished]
 
 NOT_REPEATABLE = frozenset(
     (Proc.SETATTR, Proc.CREATE, Proc.MKDIR, Proc.SYMLINK, Proc.MKNOD, Proc.REMOVE, Proc.RMDIR, Proc.RENAME, Proc.LINK)
 )
 
-# Where the low byte of the procedure number is in a call: xid, mtype, rpcvers, prog, vers, proc are its first six
-# words.
-_PROC_BYTE = 23
-_HEADER_BYTES = 40
+_SETATTR = int(Proc.SETATTR)
+_NEW = Seen.NEW
 
 
 class Host(Protocol):
@@ -41,53 +36,57 @@ class Host(Protocol):
 
 
 class ReplayGuard:
-    """A dispatcher's `call`, with a memory. One for all connections: a client comes back on a new one."""
+    """The `rpc.program.Guard` of these procedures. One for all connections: a client comes back on a new one."""
 
-    def __init__(self, dispatcher: Dispatcher, counts: ProcedureCounts, clock: Callable[[], float]) -> None:
+    def __init__(self, counts: ProcedureCounts, clock: Callable[[], float]) -> None:
         """`clock`: monotonic seconds."""
-        self._call = dispatcher.call
         self._counts = counts
         self._clock = clock
         self._cache = ReplayCache()
 
-    def call(self, peer: Host, buf: bytearray, start: int, end: int) -> Answer:
-        """Answer the call in `buf[start:end]`. Raises `RecordError` when it is no call."""
-        if end - start < _HEADER_BYTES or buf[start + _PROC_BYTE] not in NOT_REPEATABLE:
-            return self._call(peer, buf, start, end)
-        try:
-            xid, prog, vers, proc, _flavor, _credential, offset = decode_call(buf, start, end)
-        except NfsdError:
-            return self._call(peer, buf, start, end)
-        if (prog, vers) != (NFS_PROGRAM, NFS_V3) or (proc == Proc.SETATTR and not _may_be_guarded(buf, offset, end)):
-            return self._call(peer, buf, start, end)
+    def __call__(
+        self,
+        handler: Handler,
+        peer: Host,
+        call: CallId,
+        credentials: Credentials,
+        buf: bytearray,
+        offset: int,
+        end: int,
+    ) -> Body | Awaitable[Body]:
+        """The results of the first such call; None (send nothing) while it is being worked on.
+
+        A call that raised is not remembered: arguments that do not decode have done nothing, and after a mistake of
+        our own there is no true answer to keep.
+        """
+        xid, prog, vers, proc = call
+        if proc == _SETATTR and not _may_be_guarded(buf, offset, end):
+            return handler(peer, credentials, buf, offset, end)
+        cache, now = self._cache, self._clock()
         key = replay_key(peer.host, xid, prog, vers, proc, buf, offset, end)
-        seen = self._cache.begin(key, self._clock())
-        if seen is not Seen.NEW:
+        seen = cache.seen(key, now)
+        if seen is not _NEW:
             self._counts.replayed += 1
             return None if isinstance(seen, Seen) else seen
-        return self._first(key, peer, buf, start, end)
+        body = handler(peer, credentials, buf, offset, end)
+        if type(body) is bytes:
+            cache.keep(key, body, now)
+        elif isinstance(body, Awaitable):
+            cache.begin(key, now)
+            return self._remembered(key, body)
+        return body
 
-    def _first(self, key: Key, peer: Host, buf: bytearray, start: int, end: int) -> Answer:
-        reply = self._call(peer, buf, start, end)
-        if isinstance(reply, bytes):
-            self._cache.finish(key, reply, self._clock())
-            return reply
-        if isinstance(reply, Awaitable):
-            return self._remembered(key, reply)
-        self._cache.forget(key)
-        return reply
-
-    async def _remembered(self, key: Key, pending: Awaitable[Finished]) -> Finished:
+    async def _remembered(self, key: Key, pending: Awaitable[Body]) -> Body:
         try:
-            reply = await pending
+            body = await pending
         except BaseException:
             self._cache.forget(key)
             raise
-        if isinstance(reply, bytes):
-            self._cache.finish(key, reply, self._clock())
+        if isinstance(body, bytes):
+            self._cache.finish(key, body, self._clock())
         else:
             self._cache.forget(key)
-        return reply
+        return body
 
 
 def _may_be_guarded(buf: bytearray, offset: int, end: int) -> bool:

@@ -10,7 +10,7 @@ The rule: every call ends in exactly one reply or in a closed connection. What a
 nowhere else: `XdrError` is GARBAGE_ARGS, `RpcError` its own reply, anything else SYSTEM_ERR and a report to `on_error`.
 """
 
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from nfsd.errors import (
@@ -48,6 +48,12 @@ class CallName(NamedTuple):
 OnError = Callable[[Any, CallName, Exception], None]
 """`on_error(peer, name, error)`: told of each exception that has no wire answer of its own."""
 
+CallId = tuple[int, int, int, int]
+"""`(xid, prog, vers, proc)`"""
+
+Guard = Callable[[Handler, Any, CallId, Credentials, bytearray, int, int], Body | Awaitable[Body]]
+"""`guard(handler, peer, call, credentials, buf, offset, end)`: before a handler, which it calls or not."""
+
 
 class Pending:
     """A reply that is not there yet: `finished = await pending`. Await it exactly once.
@@ -81,6 +87,7 @@ class Dispatcher:
     def __init__(self, on_error: OnError) -> None:
         self._on_error = on_error
         self._handlers: dict[tuple[int, int, int], Handler] = {}
+        self._guarded: dict[tuple[int, int, int], tuple[Guard, Handler]] = {}
         self._versions: dict[int, set[int]] = {}
         self._credentials = CredentialsCache()
 
@@ -89,6 +96,12 @@ class Dispatcher:
         self._versions.setdefault(prog, set()).add(vers)
         for proc, handler in handlers.items():
             self._handlers[prog, vers, int(proc)] = handler
+
+    def guard(self, prog: int, vers: int, procs: Iterable[int], guard: Guard) -> None:
+        """Put `guard` before the handlers of these procedures, which were added before. The others pay nothing."""
+        for proc in procs:
+            row = (prog, vers, int(proc))
+            self._guarded[row] = (guard, self._handlers.pop(row))
 
     def call(self, peer: Any, buf: bytearray, start: int, end: int) -> Reply:
         """Answer the call in `buf[start:end]`. `peer` is the transport's, handed through unread.
@@ -101,9 +114,10 @@ class Dispatcher:
             return marked(encode_error(peek_xid(buf, start, end), error))
         try:
             handler = self._handlers.get((prog, vers, proc))
-            if handler is None:
-                raise self._unavailable(prog, vers)
-            body = handler(peer, self._credentials.get(flavor, credential), buf, offset, end)
+            if handler is not None:
+                body = handler(peer, self._credentials.get(flavor, credential), buf, offset, end)
+            else:
+                body = self._guarded_call(peer, (xid, prog, vers, proc), flavor, credential, buf, offset, end)
             if type(body) is bytes:
                 return marked_reply_ok(xid, len(body)) + body
             if body is None or isinstance(body, (list, tuple, bytes)):
@@ -111,6 +125,15 @@ class Dispatcher:
             return Pending(self, peer, CallName(xid, prog, vers, proc), body)
         except Exception as error:
             return self.failed(peer, CallName(xid, prog, vers, proc), error)
+
+    def _guarded_call(
+        self, peer: Any, call: CallId, flavor: int, credential: bytes, buf: bytearray, offset: int, end: int
+    ) -> Body | Awaitable[Body]:
+        row = self._guarded.get(call[1:])
+        if row is None:
+            raise self._unavailable(call[1], call[2])
+        guard, handler = row
+        return guard(handler, peer, call, self._credentials.get(flavor, credential), buf, offset, end)
 
     def failed(self, peer: Any, name: CallName, error: Exception) -> bytes:
         """The reply for what a handler raised."""

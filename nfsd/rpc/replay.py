@@ -31,6 +31,9 @@ class Seen(Enum):
     IN_PROGRESS = "in progress"  # seen, not answered yet: drop this one, the first will answer
 
 
+_NEW = Seen.NEW  # looking a member up in its enumeration costs as much as looking a call up
+
+
 def replay_key(client: object, xid: int, prog: int, vers: int, proc: int, buf: Buffer, offset: int, end: int) -> Key:
     """The key of the call whose arguments are `buf[offset:end]`. `client` is hashable: its address without port."""
     head = bytes(buf[offset : min(end, offset + REPLAY_ARGUMENT_BYTES_MAX)])
@@ -66,35 +69,56 @@ class ReplayCache:
         """Answers, keys and what Python spends on them."""
         return self._bytes
 
-    def begin(self, key: Key, now: float) -> bytes | Seen:
+    def seen(self, key: Key, now: float) -> bytes | Seen:
         """What to do with this call: send these results again, drop it (IN_PROGRESS), or do it (NEW).
 
-        After NEW the caller owes one `finish` or `forget`.
+        A call that is done before another one can be looked at needs no more than this and `keep`.
         """
-        if key in self._in_progress:
+        in_progress = self._in_progress
+        if in_progress and key in in_progress:
             return Seen.IN_PROGRESS
         done = self._done.get(key)
-        if done is not None:
-            body, at = done
-            if now - at <= self._seconds_max:
-                self._done.move_to_end(key)
-                return body
-            self._drop(key)
-        if len(self) >= self._entries_max and self._done:
-            self._drop(next(iter(self._done)))
-        if len(self) < self._entries_max:
+        if done is None:
+            return _NEW
+        body, at = done
+        if now - at <= self._seconds_max:
+            self._done.move_to_end(key)
+            return body
+        self._drop(key)
+        return _NEW
+
+    def begin(self, key: Key, now: float) -> bytes | Seen:
+        """`seen`, for a call that is going to wait: after NEW it is in progress, and the caller owes one `finish` or
+        `forget`."""
+        seen = self.seen(key, now)
+        if seen is _NEW and self._has_room():
             self._in_progress.add(key)
-        return Seen.NEW
+        return seen
 
     def finish(self, key: Key, body: bytes, now: float) -> None:
         """The call was answered with these results. Does nothing for a call that went unremembered."""
-        if key not in self._in_progress:
+        if key in self._in_progress:
+            self._in_progress.remove(key)
+            self.keep(key, body, now)
+
+    def keep(self, key: Key, body: bytes, now: float) -> None:
+        """Remember the answer to a call that was NEW just now and is not in progress."""
+        done = self._done
+        if not self._has_room():
             return
-        self._in_progress.remove(key)
-        self._done[key] = (body, now)
-        self._bytes += _cost(key, body)
+        done[key] = (body, now)
+        self._bytes += _ENTRY_BYTES + len(key[-1]) + len(body)
         while self._bytes > self._bytes_max:
-            self._drop(next(iter(self._done)))
+            self._drop(next(iter(done)))
+
+    def _has_room(self) -> bool:
+        """For one more; the least recently used answer goes for it."""
+        if len(self._done) + len(self._in_progress) < self._entries_max:
+            return True
+        if not self._done:
+            return False
+        self._drop(next(iter(self._done)))
+        return True
 
     def forget(self, key: Key) -> None:
         """The call ended without an answer (cancelled, connection gone before the work): a repetition is new."""
@@ -102,8 +126,4 @@ class ReplayCache:
 
     def _drop(self, key: Key) -> None:
         body, _ = self._done.pop(key)
-        self._bytes -= _cost(key, body)
-
-
-def _cost(key: Key, body: bytes) -> int:
-    return _ENTRY_BYTES + len(key[-1]) + len(body)
+        self._bytes -= _ENTRY_BYTES + len(key[-1]) + len(body)

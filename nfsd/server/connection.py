@@ -30,8 +30,7 @@ from nfsd.limits import (
     RECORD_SECONDS_MAX,
     SEND_BUFFER_BYTES_MAX,
 )
-from nfsd.procedures.replayed import Answer
-from nfsd.rpc.program import Finished
+from nfsd.rpc.program import Finished, Reply
 from nfsd.rpc.record import BufferPool, Record, RecordBuffer
 from nfsd.server.logs import LimitedLog
 from nfsd.server.output import Output, Segment
@@ -39,7 +38,7 @@ from nfsd.server.stats import ServerStats
 
 log = logging.getLogger("nfsd")
 
-Call: TypeAlias = Callable[["Peer", bytearray, int, int], Answer]
+Call: TypeAlias = Callable[["Peer", bytearray, int, int], Reply]
 
 
 @dataclass(frozen=True, slots=True)

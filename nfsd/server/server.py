@@ -28,7 +28,7 @@ from nfsd.limits import CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX
 from nfsd.mount3.program import MountProcedures
 from nfsd.mount3.types import MOUNT_PROGRAM, MOUNT_V3
 from nfsd.nfs3.const import NFS_PROGRAM, NFS_V3
-from nfsd.procedures.replayed import ReplayGuard
+from nfsd.procedures.replayed import NOT_REPEATABLE, ReplayGuard
 from nfsd.procedures.table import nfs3_handlers
 from nfsd.rpc.program import CallName, Dispatcher
 from nfsd.rpc.record import BufferPool
@@ -130,10 +130,10 @@ class NfsServer:
         dispatcher = Dispatcher(self._handler_failed)
         dispatcher.add(NFS_PROGRAM, NFS_V3, nfs3_handlers(self.exports, self.stats.procedures))
         dispatcher.add(MOUNT_PROGRAM, MOUNT_V3, MountProcedures(self.exports).handlers())
-        guard = ReplayGuard(dispatcher, self.stats.procedures, loop.time)
+        dispatcher.guard(NFS_PROGRAM, NFS_V3, NOT_REPEATABLE, ReplayGuard(self.stats.procedures, loop.time))
         return Shared(
             loop=loop,
-            call=guard.call,
+            call=dispatcher.call,
             stats=self.stats,
             peers_log=LimitedLog(log, loop.time),
             closed=self._closed,
