@@ -9,23 +9,20 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from nfsd.vfs.attributes import with_mode
 from nfsd.vfs.failures import failure
-from nfsd.vfs.interface import NOW, Attributes, Caller, Changes, Maybe, Node
+from nfsd.vfs.interface import Attributes, Caller, Changes, Maybe, Node
 from nfsd.vfs.local_base import OFFSET_MAX, LocalBase
 from nfsd.vfs.nodes import LocalNode
 from nfsd.vfs.permissions import without_set_id
 from nfsd.vfs.sidecar import host_mode, place_of
+from nfsd.vfs.times import set_times
 
 TRUNCATE_INLINE_BYTES_MAX = 8 << 20
 """Cutting off more than this happens in the pool: freeing extents takes the file system about 1 ms for 100 MiB."""
-
-_CLOCK_REALTIME_COARSE = 5
-"""The clock the kernel stamps files with (linux/time.h): a time set from a finer one would lie in the future."""
 
 
 class LocalAttributes(LocalBase):
@@ -124,7 +121,7 @@ class LocalAttributes(LocalBase):
         if changes.mode is not None:
             self.chmod(node, changes.mode & 0o7777, st)
         if atime_ns is not None or mtime_ns is not None:  # last: what comes before moves them
-            self.set_times(node, st, atime_ns, mtime_ns)
+            self.set_times(node, atime_ns, mtime_ns)
 
     def _chown(self, node: LocalNode, st: os.stat_result, uid: int, gid: int) -> None:
         with self._handle(node) as path:
@@ -154,25 +151,14 @@ class LocalAttributes(LocalBase):
         node.beside = mode if marked else -1
         node.owner_access = mode >> 6 & 7
 
-    def set_times(self, node: LocalNode, st: os.stat_result, atime_ns: int | None, mtime_ns: int | None) -> None:
-        """NOW is the kernel's clock for files; None leaves a time as it is in `st`."""
-        times: tuple[int, int] | None = None
-        if atime_ns != NOW or mtime_ns != NOW:
-            now = time.clock_gettime_ns(_CLOCK_REALTIME_COARSE)
-            times = (
-                st.st_atime_ns if atime_ns is None else now if atime_ns == NOW else atime_ns,
-                st.st_mtime_ns if mtime_ns is None else now if mtime_ns == NOW else mtime_ns,
-            )
+    def set_times(self, node: LocalNode, atime_ns: int | None, mtime_ns: int | None) -> None:
+        """NOW is the kernel's clock for files; None leaves a time as it is."""
         if node.fd >= 0:
-            os.utime(node.fd, ns=times) if times else os.utime(node.fd)
+            set_times(node.fd, None, atime_ns, mtime_ns)
             return
         self.tree.stat_by_name(node)
         assert node.parent is not None
-        directory = self.tree.directory(node.parent)
-        if times:
-            os.utime(node.name, ns=times, dir_fd=directory, follow_symlinks=False)
-        else:
-            os.utime(node.name, dir_fd=directory, follow_symlinks=False)
+        set_times(self.tree.directory(node.parent), node.name, atime_ns, mtime_ns)
 
     @contextmanager
     def _handle(self, node: LocalNode) -> Iterator[int | bytes]:
