@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from aegis.version import VERSION
 from aegis.cli import agent, config, daemon, doctor, task, volume
 from aegis.cli.demo import demo
 from aegis.cli.failures import CommandFailed, Exit
@@ -34,9 +35,7 @@ app.command()(demo)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        print(f"aegis {version('aegis')}")
+        print(f"aegis {VERSION}")
         raise typer.Exit
 
 

@@ -15,12 +15,12 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+from aegis.version import VERSION
 from aegis.adapters.nfs import NfsGateway
 from aegis.adapters.store.repository import open_store
 from aegis.adapters.systemd import Notifier
@@ -132,7 +132,7 @@ def application(
         load_manifest=load_manifest,
         health_checks=checks,
         api_tokens=[*tokens, ensure_token_file(directory)],
-        version=version("aegis"),
+        version=VERSION,
         tenant_id=config.node.tenant_id,
     )
 

@@ -19,7 +19,7 @@ from aegis.cli.client import Client
 from aegis.cli.failures import CommandFailed
 from aegis.cli.output import say
 
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0  # an emulated machine takes a minute to import what a real one does in two seconds
 STOP_SECONDS = 60.0
 POLL_SECONDS = 0.1
 LOG_LINES_SHOWN = 20
