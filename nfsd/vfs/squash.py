@@ -31,7 +31,7 @@ from nfsd.vfs.interface import (
     Stability,
 )
 from nfsd.vfs.layer import Layer
-from nfsd.vfs.permissions import superuser_access, without_set_id
+from nfsd.vfs.permissions import superuser_access
 
 _MAY_CHANGE_NAMES = MAY_WRITE | MAY_EXECUTE
 
@@ -88,12 +88,10 @@ class Squash(Layer):
         return self.inner.setattr(self._caller, node, changes)
 
     def _chown(self, node: Node, changes: Changes) -> Changes:
-        """To what is shown already, a change of owner succeeds and takes setuid and setgid away, as chown(2) does."""
+        """As if it had happened: on the host it goes to the owner it has already, so ctime moves, and setuid and setgid
+        go, the superuser's too (chown(2))."""
         self._refuse_chown(changes)
-        mode = self.inner.getattr(node).st_mode & 0o7777 if changes.mode is None else changes.mode
-        kept = mode if node.kind != stat.S_IFREG or self._caller.uid == 0 else without_set_id(mode)
-        wanted = changes.mode if kept == mode else kept
-        return changes._replace(uid=None, gid=None, mode=wanted)
+        return changes._replace(uid=self.inner.getattr(node).st_uid, gid=None)
 
     def _refuse_chown(self, changes: Changes) -> None:
         own = changes.uid in (None, self.shown_uid) and changes.gid in (None, self.shown_gid)
