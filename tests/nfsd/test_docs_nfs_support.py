@@ -14,15 +14,9 @@ from nfsd import limits
 from nfsd.exports import ExportTable
 from nfsd.mount3.program import MountProcedures
 from nfsd.mount3.types import MountProc, Mountstat3
+from nfsd.nfs3 import const
 from nfsd.nfs3 import types as t
-from nfsd.nfs3.const import (
-    FSF3_CANSETTIME,
-    FSF3_HOMOGENEOUS,
-    FSF3_LINK,
-    FSF3_SYMLINK,
-    Nfsstat3,
-    Proc,
-)
+from nfsd.nfs3.const import Nfsstat3, Proc
 from nfsd.nfs3.status import ALLOWED, ERRNO_STATUS
 from nfsd.procedures.replayed import NOT_REPEATABLE
 from tests.nfsd.procedures.conftest import Mounted
@@ -94,11 +88,8 @@ def test_what_fsinfo_says_is_what_the_server_says(nfs: Mounted) -> None:
         assert documented[name] == f"{size >> 10} KiB"
     assert documented["maxfilesize"].startswith("2^63-1;") and said.maxfilesize == 2**63 - 1
     assert documented["time_delta"] == f"{said.time_delta.ns} ns"
-    flags = dict(
-        FSF3_LINK=FSF3_LINK, FSF3_SYMLINK=FSF3_SYMLINK, FSF3_HOMOGENEOUS=FSF3_HOMOGENEOUS,
-        FSF3_CANSETTIME=FSF3_CANSETTIME,
-    )  # fmt: skip
-    assert sum(flags[name.strip()] for name in documented["properties"].split(",")) == said.properties
+    flags = [getattr(const, name.strip()) for name in documented["properties"].split(",")]
+    assert sum(flags) == said.properties
 
 
 def test_what_pathconf_says_is_what_the_server_says(nfs: Mounted) -> None:

@@ -1,7 +1,7 @@
 """The tables of our Markdown documents, for tests that hold them to the code.
 
-A row is the texts of its cells, without the backticks; a table is the rows below its separator. Headings are as written,
-without their `#`s.
+A row is the texts of its cells, without the backticks; a table is the rows below its separator. Headings are as
+written, without their `#`s.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Every error that docs/nfs-support.md lists as the call's or the volume's doing, provoked over the wire.
 
-`PROVOKED` has one call for each row of the document's tables, and nothing else: a row without a call, and a call without
-a row, fail. What only a failing host can bring about (*host*) is not here.
+`PROVOKED` has one call for each row of the document's tables, and nothing else: a row without a call, and a call
+without a row, fail. What only a failing host can bring about (*host*) is not here.
 """
 
 from __future__ import annotations
