@@ -75,6 +75,67 @@ DIFFERENCES = (
         ),
         TWO,
     ),
+    Difference(
+        "chown to another user is done in appearance only",
+        "server",
+        "chown and chgrp to foreign ids succeed, and the file is shown as the execution's user's as before.",
+        "A volume in `squash` has one owner, and the daemon is an ordinary user who can give nothing away. Success "
+        "lets `tar x`, `cp -a` and installers go on; `chown: deny` makes it EPERM, `identity: mapped` keeps owners.",
+        ("modes.chown_to_another_is_EPERM",),
+        ("mount-user",),
+    ),
+    Difference(
+        "Root gives nothing away",
+        "server",
+        "What root chowns to somebody stays root's.",
+        "As above, for an execution whose container user is root.",
+        ("modes.chown_gives_a_file_away",),
+        ("mount-root",),
+    ),
+    Difference(
+        "There are no devices",
+        "server",
+        "mknod of a block or character device is EPERM for root too. FIFOs and sockets are made.",
+        "The daemon is an ordinary user and cannot; and a workspace is no place for devices.",
+        ("volume.root_makes_devices",),
+        ("mount-root",),
+    ),
+    Difference(
+        "There are no unnamed files",
+        "protocol",
+        "open with O_TMPFILE is EOPNOTSUPP; programs (Python's tempfile, glibc) then make a named one and unlink it.",
+        "Creating is by name in NFSv3.",
+        ("opening.an_unnamed_file_is_made_by_tmpfile",),
+    ),
+    Difference(
+        "No space is reserved, no hole punched or found",
+        "protocol",
+        "fallocate(2) is EOPNOTSUPP in every mode (posix_fallocate of the C library writes zeros instead), and "
+        "SEEK_HOLE finds only the end of the file. Sparse files themselves work: what is not written takes no room.",
+        "ALLOCATE, DEALLOCATE and SEEK came with NFSv4.2.",
+        ("volume.fallocate_reserves_without_writing", "volume.a_hole_is_punched", "data.a_hole_is_found"),
+    ),
+    Difference(
+        "There are no extended attributes",
+        "protocol",
+        "setxattr is ENOTSUP, and so are POSIX ACLs; cp -a and rsync go on without.",
+        "NFSv3 has no calls for them.",
+        ("volume.user_attributes_are_kept",),
+    ),
+    Difference(
+        "Times begin in 1970",
+        "protocol",
+        "A time before 1970 is stored as 1970.",
+        "nfstime3 is unsigned (RFC 1813 section 2.5): seconds from 1970 to 2106. The client clamps what is outside.",
+        ("stamps.times_before_1970_are_kept",),
+    ),
+    Difference(
+        "Reading what is cached leaves atime alone",
+        "client",
+        "A file read from the client's page cache keeps its access time; one read over the wire gets a new one.",
+        'The access time is the server\'s, and it hears nothing of cached reads (nfs(5), "atime").',
+        ("stamps.a_read_past_a_change_moves_atime",),
+    ),
 )
 
 
@@ -93,6 +154,9 @@ def document() -> str:
         "The project's POSIX suite (`integration/posix`) runs on a local disk and on mounts of the Linux kernel's NFS",
         "client. Everything it claims holds on both, but for what is listed here. *protocol*: NFSv3 cannot say it,",
         "every server is like that. *client*: the Linux client decides it. *server*: ours decides it.",
+        "",
+        "Claims that need several users (foreign files, sticky directories, supplementary groups) are made on the",
+        "local disk only: a squashed volume has one user.",
         "",
     ]
     for each in DIFFERENCES:

@@ -28,6 +28,7 @@ from integration.posix.tools import where, write_all
 
 CLAIM_SECONDS = 60.0
 READ_BYTES = 1 << 16
+DETAIL_CHARACTERS_MAX = 400
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Runner:
         except NotHere as reason:
             return "skip", str(reason)
         except Exception as error:
-            return "fail", f"{where()} -> {type(error).__name__}: {error}"
+            return "fail", f"{where()} -> {type(error).__name__}: {str(error)[:DETAIL_CHARACTERS_MAX]}"
         return "ok", ""
 
 
@@ -178,21 +179,25 @@ def _descriptors() -> set[int]:
 def _remove(directory: str) -> str:
     """Remove the tree, closed directories too; what is wrong if that does not go."""
     try:
-        _empty(directory.encode())
-        os.rmdir(directory)
+        _remove_in(None, directory)
     except OSError as error:
         return str(error)
     return ""
 
 
-def _empty(directory: bytes) -> None:
-    if stat.S_IMODE(os.lstat(directory).st_mode) & 0o700 != 0o700:
-        os.chmod(directory, 0o700)
-    with os.scandir(directory) as listing:
-        entries = list(listing)
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            _empty(entry.path)
-            os.rmdir(entry.path)
-        else:
-            os.unlink(entry.path)
+def _remove_in(parent: int | None, name: str) -> None:
+    """By descriptors and one name at a time: a claim may have made a path that is too long for any call."""
+    if stat.S_IMODE(os.stat(name, dir_fd=parent).st_mode) & 0o700 != 0o700:
+        os.chmod(name, 0o700, dir_fd=parent)
+    here = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+    try:
+        with os.scandir(here) as listing:
+            entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in listing]
+        for entry_name, is_directory in entries:
+            if is_directory:
+                _remove_in(here, entry_name)
+            else:
+                os.unlink(entry_name, dir_fd=here)
+    finally:
+        os.close(here)
+    os.rmdir(name, dir_fd=parent)

@@ -7,6 +7,8 @@ import errno
 import os
 import pickle
 import stat
+import struct
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -279,3 +281,17 @@ def where() -> str:
     frames = traceback.extract_tb(sys.exc_info()[2])
     mine = [frame for frame in frames if f"{os.sep}areas{os.sep}" in frame.filename] or frames
     return f"{os.path.basename(mine[-1].filename)}:{mine[-1].lineno}: {mine[-1].line}"
+
+
+UTIME_NOW = (1 << 30) - 1
+UTIME_OMIT = (1 << 30) - 2
+
+
+def utimensat(path: str, atime: tuple[int, int], mtime: tuple[int, int]) -> None:
+    """utimensat(2): seconds and nanoseconds, or UTIME_NOW, UTIME_OMIT for the latter."""
+    libc("utimensat", AT_FDCWD, os.fsencode(path), struct.pack("qqqq", *atime, *mtime), 0)
+
+
+def fork_and_exec(program: str) -> int:
+    """Run a program without arguments; its exit status, or minus its signal."""
+    return subprocess.run([program], stdin=subprocess.DEVNULL, timeout=30, check=False).returncode
