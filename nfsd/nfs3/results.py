@@ -63,8 +63,8 @@ FATTR3_BYTES = 84
 
 # ftype3 mode nlink uid gid | size used | rdev | fsid fileid | atime mtime ctime
 _FATTR_FIELDS = "5I2Q2I2Q6I"
-_WORD_FATTR = struct.Struct(">I" + _FATTR_FIELDS)
-_PRE_OP_ATTR = struct.Struct(">IQ4I")  # TRUE size mtime ctime
+_pack_word_fattr = struct.Struct(">I" + _FATTR_FIELDS).pack
+_pack_pre_op_attr = struct.Struct(">IQ4I").pack  # TRUE size mtime ctime
 _WORD = struct.Struct(">I")
 _FSSTAT = struct.Struct(">6QI")
 _FSINFO = struct.Struct(">7IQ3I")
@@ -110,19 +110,30 @@ def _word_and_fattr(word: int, st: Stat, uid: int, gid: int, fsid: int) -> bytes
     """A status or a discriminant and the `fattr3` behind it: the one place that lays out attributes."""
     mode = st.st_mode
     kind = _FTYPES[mode & _S_IFMT]
-    major, minor = _device(st) if kind in _DEVICES else (0, 0)
+    major = minor = 0
+    if kind in _DEVICES:
+        major, minor = _device(st)
     atime, mtime, ctime = st.st_atime_ns, st.st_mtime_ns, st.st_ctime_ns
-    if not (0 <= atime < _TIME_END_NS and 0 <= mtime < _TIME_END_NS and 0 <= ctime < _TIME_END_NS):
-        atime, mtime, ctime = _clamp(atime), _clamp(mtime), _clamp(ctime)
-    return _WORD_FATTR.pack(
-        word, kind, mode & 0o7777, st.st_nlink, uid, gid, st.st_size, st.st_blocks * 512, major, minor, fsid,
-        st.st_ino, atime // NS, atime % NS, mtime // NS, mtime % NS, ctime // NS, ctime % NS,
-    )  # fmt: skip
+    try:
+        return _pack_word_fattr(
+            word, kind, mode & 0o7777, st.st_nlink, uid, gid, st.st_size, st.st_blocks * 512, major, minor, fsid,
+            st.st_ino, atime // NS, atime % NS, mtime // NS, mtime % NS, ctime // NS, ctime % NS,
+        )  # fmt: skip
+    except struct.error:  # to look at the times beforehand would cost every call as much as the packing
+        times = [word for time_ns in (atime, mtime, ctime) for word in divmod(_clamp(time_ns), NS)]
+        return _pack_word_fattr(
+            word, kind, mode & 0o7777, st.st_nlink, uid, gid, st.st_size, st.st_blocks * 512, major, minor, fsid,
+            st.st_ino, *times,
+        )  # fmt: skip
 
 
 def _pre_op_attr(before: StatBefore) -> bytes:
-    mtime, ctime = _clamp(before.st_mtime_ns), _clamp(before.st_ctime_ns)
-    return _PRE_OP_ATTR.pack(1, before.st_size, mtime // NS, mtime % NS, ctime // NS, ctime % NS)
+    mtime, ctime = before.st_mtime_ns, before.st_ctime_ns
+    try:
+        return _pack_pre_op_attr(1, before.st_size, mtime // NS, mtime % NS, ctime // NS, ctime % NS)
+    except struct.error:
+        mtime, ctime = _clamp(mtime), _clamp(ctime)
+        return _pack_pre_op_attr(1, before.st_size, mtime // NS, mtime % NS, ctime // NS, ctime % NS)
 
 
 def _clamp(time_ns: int) -> int:
