@@ -11,14 +11,14 @@ time only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from nfsd.errors import Nfs3Error
 from nfsd.handles import EXPORT_KEY_BYTES, HandleCodec
 from nfsd.limits import KNOWN_HANDLES_MAX, KNOWN_HANDLES_PER_EXPORT_MIN, MNTPATH_BYTES_MAX
 from nfsd.nfs3.const import Nfsstat3
-from nfsd.vfs.interface import FileSystem, Later, Maybe, Node
+from nfsd.vfs.interface import Attributes, FileSystem, Later, Maybe, Node
 
 
 class Searching(Exception):
@@ -94,6 +94,8 @@ class Export:
     shown_uid: int | None = field(init=False)
     shown_gid: int | None = field(init=False)
     known: KnownHandles = field(init=False)
+    before: Callable[[Node], Attributes] = field(init=False)
+    after: Callable[[Node], Attributes] = field(init=False)
 
     def __post_init__(self) -> None:
         if not self.path.startswith(b"/") or self.path != export_path(self.path):
@@ -106,6 +108,7 @@ class Export:
             raise ValueError(f"fsid {self.fsid} does not fit 64 bits")
         self.shown_uid, self.shown_gid = self.fs.shown_uid, self.fs.shown_gid
         self.known = KnownHandles(KNOWN_HANDLES_MAX)
+        self.before, self.after = self.fs.before, self.fs.after
 
 
 def export_path(path: bytes) -> bytes:

@@ -74,21 +74,21 @@ class AttributeProcedures:
         """Bits that mean nothing for the type of the object are answered 0, as the RFC wants."""
         handle, wanted = decode_access(buf, offset, end)
         export, node = self._resolve(handle)
+        attributes = export.before(node)
         may = export.fs.access(caller, node)
         granted = _ACCESS_DIRECTORY[may] if node.kind == stat.S_IFDIR else _ACCESS_FILE[may]
-        return encode_access(post_op_attr(export, export.fs.getattr(node)), wanted & granted)
+        return encode_access(post_op_attr(export, attributes), wanted & granted)
 
     def setattr(self, caller: Caller, buf: Buffer, offset: int, end: int) -> Maybe[bytes]:
         handle, attributes, guard_ns = decode_setattr(buf, offset, end)
         export, node = self._resolve(handle)
-        fs = export.fs
-        before = fs.getattr(node)
+        before = export.before(node)
         if guard_ns is not None and guard_ns != before.st_ctime_ns:
             raise Nfs3Error(Nfsstat3.NFS3ERR_NOT_SYNC, "the file changed since the client looked")
         wanted = changes(attributes)
         if wanted == NO_CHANGES:
-            return with_wcc(export, node, before, before, _encode_setattr)
-        return with_wcc(export, node, before, fs.setattr(caller, node, wanted), _encode_setattr)
+            return with_wcc(export, node, before, export.fs.getattr(node), _encode_setattr)
+        return with_wcc(export, node, before, export.fs.setattr(caller, node, wanted), _encode_setattr)
 
 
 def _encode_setattr(wcc: bytes, _attributes: Attributes) -> bytes:

@@ -64,7 +64,7 @@ class DataProcedures:
         if position > MAX_FILE_SIZE - count:
             raise Nfs3Error(Nfsstat3.NFS3ERR_FBIG, f"a write of {count} bytes at {position}")
         fs = export.fs
-        before = fs.getattr(node)
+        before = export.before(node)
         result = fs.write(caller, node, position, data, _STABILITY[stable])
         self._counts.written_bytes += count
         if isinstance(result, Later):
@@ -76,6 +76,6 @@ class DataProcedures:
         handle, position, count = decode_commit(buf, offset, end)
         export, node = self._resolve(handle)
         fs = export.fs
-        before = fs.getattr(node)
+        before = export.before(node)
         done = fs.commit(caller, node, min(position, MAX_FILE_SIZE), count)
         return with_wcc(export, node, before, done, lambda wcc, _: encode_commit(wcc, fs.write_verifier))

@@ -57,7 +57,7 @@ class NamespaceProcedures:
         export, directory = self._resolve(handle)
         check_entry_name(name)
         wanted = NO_CHANGES if attributes is None else changes(attributes)
-        before = export.fs.getattr(directory)
+        before = export.before(directory)
         made = export.fs.create(caller, directory, name, _HOW[mode], wanted, verf or b"")
         return self._made(export, directory, before, made)
 
@@ -65,7 +65,7 @@ class NamespaceProcedures:
         handle, name, attributes = decode_mkdir(buf, offset, end)
         export, directory = self._resolve(handle)
         check_entry_name(name)
-        before = export.fs.getattr(directory)
+        before = export.before(directory)
         return self._made(export, directory, before, export.fs.mkdir(caller, directory, name, changes(attributes)))
 
     def symlink(self, caller: Caller, buf: Buffer, offset: int, end: int) -> Maybe[bytes]:
@@ -74,7 +74,7 @@ class NamespaceProcedures:
         check_entry_name(name)
         if len(target) >= PATH_BYTES_MAX:
             raise Nfs3Error(Nfsstat3.NFS3ERR_NAMETOOLONG, f"a symlink of {len(target)} bytes")
-        before = export.fs.getattr(directory)
+        before = export.before(directory)
         made = export.fs.symlink(caller, directory, name, target, changes(attributes))
         return self._made(export, directory, before, made)
 
@@ -85,7 +85,7 @@ class NamespaceProcedures:
         if attributes is None:
             raise Nfs3Error(Nfsstat3.NFS3ERR_BADTYPE, "files, directories and links have procedures of their own")
         check_entry_name(name)
-        before = export.fs.getattr(directory)
+        before = export.before(directory)
         made = export.fs.mknod(caller, directory, name, _KINDS[Ftype3(kind)], changes(attributes))
         return self._made(export, directory, before, made)
 
@@ -104,7 +104,7 @@ class NamespaceProcedures:
         handle, name = decode_remove(buf, offset, end)
         export, directory = self._resolve(handle)
         check_entry_name(name, Nfsstat3.NFS3ERR_ACCES)
-        before = export.fs.getattr(directory)
+        before = export.before(directory)
         removed = export.fs.remove(caller, directory, name)
         return with_wcc(export, directory, before, removed, lambda wcc, _: encode_remove(wcc))
 
@@ -112,7 +112,7 @@ class NamespaceProcedures:
         handle, name = decode_rmdir(buf, offset, end)
         export, directory = self._resolve(handle)
         check_entry_name(name, Nfsstat3.NFS3ERR_INVAL if name == b"." else Nfsstat3.NFS3ERR_EXIST)
-        before = export.fs.getattr(directory)
+        before = export.before(directory)
         removed = export.fs.rmdir(caller, directory, name)
         return with_wcc(export, directory, before, removed, lambda wcc, _: encode_rmdir(wcc))
 
@@ -125,8 +125,8 @@ class NamespaceProcedures:
         _check_same_export(export, to_export)
         check_entry_name(from_name, Nfsstat3.NFS3ERR_INVAL)
         check_entry_name(to_name, Nfsstat3.NFS3ERR_INVAL)
-        from_before = export.fs.getattr(from_directory)
-        to_before = export.fs.getattr(to_directory)
+        from_before = export.before(from_directory)
+        to_before = export.before(to_directory)
         done = export.fs.rename(caller, from_directory, from_name, to_directory, to_name)
         if isinstance(done, Later):
             from_later = wcc_later(export, from_directory, from_before)
@@ -143,7 +143,7 @@ class NamespaceProcedures:
         directory_export, directory = self._resolve(directory_handle)
         _check_same_export(export, directory_export)
         check_entry_name(name)
-        before = export.fs.getattr(directory)
+        before = export.before(directory)
         linked = export.fs.link(caller, node, directory, name)
         return with_wcc(
             export,

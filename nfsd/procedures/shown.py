@@ -60,7 +60,7 @@ def wcc_data(export: Export, before: Attributes | None, after: Attributes | None
 def after(export: Export, node: Node) -> Attributes | None:
     """A node's attributes behind an operation that is done; None when it is gone."""
     try:
-        return export.fs.getattr(node)
+        return export.after(node)
     except OSError:
         return None
 
@@ -71,7 +71,11 @@ def post_op_attr_of(export: Export, node: Node) -> bytes:
 
 def wcc_of(export: Export, node: Node, before: Attributes | None) -> bytes:
     """wcc_data of a node whose operation ended in this very turn; `before` was read in it too."""
-    return wcc_data(export, before, after(export, node))
+    try:
+        now = export.after(node)
+    except OSError:
+        return NO_WCC
+    return wcc_data(export, before, now)
 
 
 def wcc_later(export: Export, node: Node, before: Attributes) -> Callable[[], bytes]:

@@ -293,6 +293,17 @@ class FileSystem(ABC):
     @abstractmethod
     def getattr(self, node: Node) -> Attributes: ...
 
+    # What a front end reads beside another operation, for its reply: a part of that operation, so nobody counts it. A
+    # layer that changes what `getattr` shows changes these too.
+
+    def before(self, node: Node) -> Attributes:
+        """`getattr` of what an operation is about: the node is where it is known to be, or Misplaced is raised."""
+        return self.getattr(node)
+
+    def after(self, node: Node) -> Attributes:
+        """`getattr` of what an operation has just reached, in the same turn: it need not be looked for again."""
+        return self.getattr(node)
+
     @abstractmethod
     def setattr(self, caller: Caller, node: Node, changes: Changes) -> Maybe[Attributes]:
         """Apply all changes or none (size first: it is the one that fails). EPERM, EINVAL, EISDIR, EFBIG."""

@@ -21,8 +21,9 @@ from nfsd.vfs.interface import (
 )
 
 OPERATIONS = (
-    "find", "lookup", "parent", "peek", "path", "getattr", "setattr", "access", "readlink", "read", "write", "commit",
-    "create", "mkdir", "symlink", "mknod", "link", "remove", "rmdir", "rename", "readdir", "statistics",
+    "find", "lookup", "parent", "peek", "path", "getattr", "before", "after", "setattr", "access", "readlink",
+    "read", "write", "commit", "create", "mkdir", "symlink", "mknod", "link", "remove", "rmdir", "rename",
+    "readdir", "statistics",
 )  # fmt: skip
 """Every method of `FileSystem` but `close`; the properties are passed on as properties."""
 
@@ -32,6 +33,7 @@ class Layer(FileSystem):
 
     def __init__(self, inner: FileSystem) -> None:
         self.inner = inner
+        self._backend: FileSystem = inner._backend if isinstance(inner, Layer) else inner
         self.shown_uid = inner.shown_uid
         self.shown_gid = inner.shown_gid
         for name in OPERATIONS:
@@ -45,11 +47,11 @@ class Layer(FileSystem):
 
     @property
     def root(self) -> Node:
-        return self.inner.root
+        return self._backend.root
 
     @property
     def write_verifier(self) -> bytes:
-        return self.inner.write_verifier
+        return self._backend.write_verifier
 
     def find(self, fileid: int, generation: int) -> Maybe[Node]:
         return self.inner.find(fileid, generation)
@@ -68,6 +70,12 @@ class Layer(FileSystem):
 
     def getattr(self, node: Node) -> Attributes:
         return self.inner.getattr(node)
+
+    def before(self, node: Node) -> Attributes:
+        return self.inner.before(node)
+
+    def after(self, node: Node) -> Attributes:
+        return self.inner.after(node)
 
     def setattr(self, caller: Caller, node: Node, changes: Changes) -> Maybe[Attributes]:
         return self.inner.setattr(caller, node, changes)

@@ -31,14 +31,30 @@ class LocalAttributes(LocalBase):
     def getattr(self, node: Node) -> Attributes:
         assert isinstance(node, LocalNode)
         fd = node.fd
-        if fd >= 0 and node.kind == stat.S_IFREG:  # `Tree.stat`, without the call
-            node.used = True
+        if fd < 0 or node.kind != stat.S_IFREG:
+            return self.shown(node, self.tree.stat(node))
+        node.used = True  # `Tree.stat`, without the call
+        st = os.fstat(fd)
+        mode = st.st_mode
+        if not st.st_nlink or mode & stat.S_ISVTX:
+            return self.shown(node, self.tree.stat(node))
+        node.beside = -1  # `shown`, likewise
+        node.owner_access = mode >> 6 & 7
+        return st
+
+    before = getattr
+
+    def after(self, node: Node) -> Attributes:
+        """By the descriptor also of a directory: `getattr` asks where it is, but the operation was done on this one."""
+        assert isinstance(node, LocalNode)
+        fd = node.fd
+        if fd >= 0:
             st = os.fstat(fd)
-            if not st.st_nlink:
-                return self.tree.stat(node)
-        else:
-            st = self.tree.stat(node)
-        return self.shown(node, st)
+            if st.st_nlink and not st.st_mode & stat.S_ISVTX:
+                node.beside = -1
+                node.owner_access = st.st_mode >> 6 & 7
+                return st
+        return self.getattr(node)
 
     def shown(self, node: LocalNode, st: os.stat_result) -> Attributes:
         """The kernel's own object, or one with the true mode where the host's is marked; refreshes the node."""
