@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format integration bench lab clean
+.PHONY: help venv demo test check format integration bench bench-kernel lab clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -42,6 +42,10 @@ lab: venv ## prepare the lab (once) and say what it offers
 bench: venv ## measure the server against nfs-ganesha, side by side
 	@requirements/setup.sh debian bench
 	@$(PYTHON) -m bench
+
+bench-kernel: venv ## the same for everyday work through the kernel client
+	@requirements/setup.sh debian bench lab
+	@$(PYTHON) -m bench kernel
 
 clean: ## remove what the other targets made here (not Debian packages)
 	@if [ -x $(PYTHON) ]; then $(PYTHON) -m integration.lab clean || true; fi
