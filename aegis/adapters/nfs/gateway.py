@@ -105,7 +105,11 @@ class NfsGateway:
         try:
             await self._server.start()
         except ListenError as error:
-            raise WorldError(str(error), retryable=False) from error
+            raise WorldError(
+                f"The NFS gateway cannot listen: {error}",
+                next_step="Or set another storage.nfs_listen_addr",
+                retryable=False,
+            ) from error
         self._exports.attach(self._probe_export)
         self._ticker = asyncio.create_task(self._tick(), name="nfs-gateway-tick")
         await self._storage.sweep()
