@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import json
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -158,9 +159,9 @@ class Connection:
             case PermissionError():
                 user = _user_name()
                 return DockerUnavailable(
-                    f"User {user} may not use Docker's socket {self.where}",
+                    f"User {user or os.getuid()} may not use Docker's socket {self.where}",
                     next_step="Add the user to group docker: "
-                    f"`sudo usermod -aG docker {user}`, then log in again (a service: restart it)",
+                    f"`sudo usermod -aG docker {user or '$USER'}`, then log in again (a service: restart it)",
                 )
             case ConnectionRefusedError():
                 return DockerUnavailable(
@@ -237,8 +238,8 @@ def _text(error: aiodocker.DockerError) -> str:
     return text
 
 
-def _user_name() -> str:
+def _user_name() -> str | None:
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a uid without a passwd entry, as in containers
-        return "$USER"
+        return None

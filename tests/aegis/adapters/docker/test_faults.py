@@ -150,6 +150,26 @@ async def test_a_socket_of_another_group_names_the_group_to_join(fake: FakeEngin
     assert str(fake.socket_path) in caught.value.message
 
 
+async def test_a_user_without_a_name_is_told_by_number(
+    fake: FakeEngine, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    os.chmod(fake.socket_path, stat.S_IRUSR)
+    engine = connect(fake.socket_path)
+    effective = os.geteuid()
+    user = effective or 65534
+    os.seteuid(user)
+    try:
+        with pytest.raises(DockerUnavailable, match=rf"^User {os.getuid()} may not") as caught:
+            await engine.info()
+    finally:
+        os.seteuid(effective)
+    assert "$USER" not in caught.value.message
+
+
 async def test_a_web_server_is_told_from_an_engine(fake: FakeEngine, engine: DockerEngine) -> None:
     fake.not_docker = True
     with pytest.raises(DockerUnavailable, match="is not a Docker Engine"):
