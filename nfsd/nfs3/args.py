@@ -4,7 +4,8 @@ Each returns a plain tuple in the RFC's field order. Handles and names are `byte
 `buf`, valid as long as the record is. Raises `XdrError` and nothing else, whatever the bytes.
 
 How the hot ones work: the length of the first handle picks a `Struct` that reads the handle and all fixed fields behind
-it at once. `nfs3.types` is the specification; a property test holds the two equal.
+it at once; a handle of the usual length is tried first, with its length among the fields. `nfs3.types` is the
+specification; a property test holds the two equal.
 
 Decisions, with their reasons:
 - Bytes after the arguments are ignored. Linux nfsd, ganesha and libtirpc do the same; the arguments say where they
@@ -28,7 +29,9 @@ Createhow3 = tuple[bytes, bytes, int, Sattr3 | None, bytes | None]
 
 _WORD = struct.Struct(">I")
 _TWO_WORDS = struct.Struct(">II")
-_HYPER = struct.Struct(">Q")
+_word_at = _WORD.unpack_from
+_two_words_at = _TWO_WORDS.unpack_from
+_hyper_at = struct.Struct(">Q").unpack_from
 
 _FTYPES = frozenset(Ftype3)
 _DEVICES = frozenset((Ftype3.NF3BLK, Ftype3.NF3CHR))
@@ -39,6 +42,13 @@ def _after_handle(fields: str) -> list[struct.Struct]:
     """For each length of a handle, what reads it (behind its length) and the fixed fields that follow it."""
     return [struct.Struct(f">{length}s{-length & 3}x{fields}") for length in range(FH_BYTES_MAX + 1)]
 
+
+_USUAL_BYTES = 32
+"""Of the handles this server makes; every other length is decoded too, a little slower."""
+_usual_handle = struct.Struct(">I32s").unpack_from
+_usual_word = struct.Struct(">I32sI").unpack_from
+_usual_range = struct.Struct(">I32sQI").unpack_from
+_usual_write = struct.Struct(">I32sQIII").unpack_from
 
 _HANDLE = _after_handle("")
 _HANDLE_WORD = _after_handle("I")  # ACCESS, and handle + length of a name
@@ -78,9 +88,14 @@ def _counted(buf: Buffer, start: int, length: int, end: int) -> tuple[bytes, int
 
 def _diropargs(buf: Buffer, offset: int, end: int) -> tuple[bytes, bytes, int]:
     """`diropargs3`, and where the next value begins."""
-    layout = _layout(_HANDLE_WORD, buf, offset, end)
-    handle, length = layout.unpack_from(buf, offset + 4)
-    start = offset + 4 + layout.size
+    start = offset + 40
+    usual = 0
+    if start <= end:
+        usual, handle, length = _usual_word(buf, offset)
+    if usual != _USUAL_BYTES:
+        layout = _layout(_HANDLE_WORD, buf, offset, end)
+        handle, length = layout.unpack_from(buf, offset + 4)
+        start = offset + 4 + layout.size
     following = start + length + (-length & 3)
     if following > end:
         raise XdrError(start, f"a name of {length} bytes and its padding, {end - start} are left")
@@ -89,6 +104,10 @@ def _diropargs(buf: Buffer, offset: int, end: int) -> tuple[bytes, bytes, int]:
 
 def decode_object(buf: Buffer, offset: int, end: int) -> bytes:
     """GETATTR, READLINK, FSSTAT, FSINFO, PATHCONF: the handle itself."""
+    if offset + 36 <= end:
+        length, handle = _usual_handle(buf, offset)
+        if length == _USUAL_BYTES:
+            return handle  # type: ignore[no-any-return]
     layout = _layout(_HANDLE, buf, offset, end)
     return layout.unpack_from(buf, offset + 4)[0]  # type: ignore[no-any-return]
 
@@ -98,6 +117,10 @@ decode_getattr = decode_readlink = decode_fsstat = decode_fsinfo = decode_pathco
 
 def decode_access(buf: Buffer, offset: int, end: int) -> tuple[bytes, int]:
     """`(object, access)`"""
+    if offset + 40 <= end:
+        length, handle, access = _usual_word(buf, offset)
+        if length == _USUAL_BYTES:
+            return handle, access
     return _layout(_HANDLE_WORD, buf, offset, end).unpack_from(buf, offset + 4)
 
 
@@ -112,6 +135,10 @@ decode_remove = decode_rmdir = decode_lookup
 
 def decode_read(buf: Buffer, offset: int, end: int) -> tuple[bytes, int, int]:
     """READ, COMMIT: `(file, offset, count)`"""
+    if offset + 48 <= end:
+        length, handle, position, count = _usual_range(buf, offset)
+        if length == _USUAL_BYTES:
+            return handle, position, count
     return _layout(_HANDLE_RANGE, buf, offset, end).unpack_from(buf, offset + 4)
 
 
@@ -120,9 +147,14 @@ decode_commit = decode_read
 
 def decode_write(buf: Buffer, offset: int, end: int) -> tuple[bytes, int, int, int, memoryview]:
     """`(file, offset, count, stable, data)`: `count` is `len(data)`, and `data` a view of `buf`."""
-    layout = _layout(_WRITE, buf, offset, end)
-    handle, position, count, stable, length = layout.unpack_from(buf, offset + 4)
-    start = offset + 4 + layout.size
+    start = offset + 56
+    usual = 0
+    if start <= end:
+        usual, handle, position, count, stable, length = _usual_write(buf, offset)
+    if usual != _USUAL_BYTES:
+        layout = _layout(_WRITE, buf, offset, end)
+        handle, position, count, stable, length = layout.unpack_from(buf, offset + 4)
+        start = offset + 4 + layout.size
     if count != length:
         raise XdrError(start - 4, f"count {count} equal to the length of data, found {length}")
     if start + length + (-length & 3) > end:
@@ -223,33 +255,40 @@ def _time(buf: Buffer, offset: int, end: int) -> int:
 
 
 def _sattr(buf: Buffer, offset: int, end: int) -> tuple[Sattr3, int]:
-    """`sattr3`, and where the next value begins."""
-    mode, offset = _set_word(buf, offset, end)
-    uid, offset = _set_word(buf, offset, end)
-    gid, offset = _set_word(buf, offset, end)
-    present, offset = _choice(buf, offset, end, 1)
+    """`sattr3`, and where the next value begins.
+
+    Read straight through and asked once, at the end, whether it was there: what lies behind `end` is another record's
+    and goes with the error.
+    """
+    words: list[int | None] = []  # mode, uid, gid
     size = None
-    if present:
-        if offset + 8 > end:
-            raise XdrError(offset, "size3")
-        (size,) = _HYPER.unpack_from(buf, offset)
-        offset += 8
-    atime, offset = _set_time(buf, offset, end)
-    mtime, offset = _set_time(buf, offset, end)
+    try:
+        for _ in range(3):
+            present, value = _two_words_at(buf, offset)  # the last of them has size, atime and mtime behind it
+            if present > 1:
+                raise XdrError(offset, f"0 or 1, found {present}")
+            words.append(value if present else None)
+            offset += 8 if present else 4
+        present, offset = _choice(buf, offset, end, 1)
+        if present:
+            (size,) = _hyper_at(buf, offset)
+            offset += 8
+        atime, offset = _set_time(buf, offset)
+        mtime, offset = _set_time(buf, offset)
+    except struct.error:
+        raise XdrError(offset, "sattr3") from None
+    if offset > end:
+        raise XdrError(offset, "sattr3")
+    mode, uid, gid = words
     return Sattr3(mode, uid, gid, size, atime, mtime), offset
 
 
-def _set_word(buf: Buffer, offset: int, end: int) -> tuple[int | None, int]:
-    present, offset = _choice(buf, offset, end, 1)
-    if not present:
-        return None, offset
-    if offset + 4 > end:
-        raise XdrError(offset, "uint32")
-    return _WORD.unpack_from(buf, offset)[0], offset + 4
-
-
-def _set_time(buf: Buffer, offset: int, end: int) -> tuple[int | None, int]:
-    how, offset = _choice(buf, offset, end, 2)
+def _set_time(buf: Buffer, offset: int) -> tuple[int | None, int]:
+    """`set_atime`, `set_mtime`. struct.error at the end of the buffer."""
+    (how,) = _word_at(buf, offset)
     if how == 2:
-        return _time(buf, offset, end), offset + 8
-    return (SERVER_TIME if how else None), offset
+        seconds, nseconds = _two_words_at(buf, offset + 4)
+        return seconds * NS + nseconds, offset + 12
+    if how > 2:
+        raise XdrError(offset, f"time_how, found {how}")
+    return (SERVER_TIME if how else None), offset + 4

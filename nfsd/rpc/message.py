@@ -31,12 +31,15 @@ _LAST_FRAGMENT = 0x80000000
 
 # xid, mtype, rpcvers, prog, vers, proc, credential's flavor and length
 _CALL_HEADER = struct.Struct(">8I")
+# The credential's body, then the verifier's flavor (skipped) and length; for each length of a credential.
+_CREDENTIAL = [struct.Struct(f">{length}s{-length & 3}x4xI") for length in range(AUTH_BYTES_MAX + 1)]
 _XID = struct.Struct(">I")
 _WORD = struct.Struct(">I")
 # After the xid of a reply: REPLY, MSG_ACCEPTED, verifier AUTH_NONE of length 0, SUCCESS.
 _SUCCESS = struct.pack(">5I", REPLY, 0, 0, 0, 0)
 _REPLY_OK = struct.Struct(">I20s")
-_MARKED_REPLY_OK = struct.Struct(">II20s")
+_pack_marked_reply_ok = struct.Struct(">II20s").pack
+_MARK_OK = _LAST_FRAGMENT + REPLY_OK_BYTES
 
 
 def decode_call(buf: Buffer, start: int, end: int) -> Call:
@@ -55,14 +58,15 @@ def decode_call(buf: Buffer, start: int, end: int) -> Call:
         raise RecordError(f"message type {mtype} where a call (0) was wanted")
     if rpcvers != RPC_VERSION:
         raise RpcMismatch()
-    verifier = body + length + (-length & 3)
-    if length > AUTH_BYTES_MAX or verifier + 8 > end:
+    arguments = body + length + (-length & 3) + 8
+    if length > AUTH_BYTES_MAX or arguments > end:
         raise AuthError(AUTH_BADCRED, f"a credential of {length} bytes")
-    (verifier_length,) = _WORD.unpack_from(buf, verifier + 4)
-    arguments = verifier + 8 + verifier_length + (-verifier_length & 3)
-    if verifier_length > AUTH_BYTES_MAX or arguments > end:
-        raise AuthError(AUTH_BADVERF, f"a verifier of {verifier_length} bytes")
-    return xid, prog, vers, proc, flavor, bytes(buf[body : body + length]), arguments
+    credential, verifier_length = _CREDENTIAL[length].unpack_from(buf, body)
+    if verifier_length:
+        arguments += verifier_length + (-verifier_length & 3)
+        if verifier_length > AUTH_BYTES_MAX or arguments > end:
+            raise AuthError(AUTH_BADVERF, f"a verifier of {verifier_length} bytes")
+    return xid, prog, vers, proc, flavor, credential, arguments
 
 
 def peek_xid(buf: Buffer, start: int, end: int) -> int:
@@ -79,7 +83,7 @@ def reply_ok(xid: int) -> bytes:
 
 def marked_reply_ok(xid: int, body_bytes: int) -> bytes:
     """Record mark and accepted reply header, 28 bytes, for results of `body_bytes` that follow in the same record."""
-    return _MARKED_REPLY_OK.pack(_LAST_FRAGMENT | (REPLY_OK_BYTES + body_bytes), xid, _SUCCESS)
+    return _pack_marked_reply_ok(_MARK_OK + body_bytes, xid, _SUCCESS)
 
 
 def encode_error(xid: int, error: RpcError) -> bytes:
