@@ -65,7 +65,7 @@ class DataProcedures:
             raise Nfs3Error(Nfsstat3.NFS3ERR_FBIG, f"a write of {count} bytes at {position}")
         fs = export.fs
         before = export.before(node)
-        result = fs.write(caller, node, position, data, _STABILITY[stable])
+        result = fs.write(caller, node, position, data, _STABILITY[stable], before)
         self._counts.written_bytes += count
         if isinstance(result, Later):
             wcc = wcc_later(export, node, before)

@@ -294,13 +294,19 @@ class Audit(Layer):
     # ---- writing ----
 
     def write(
-        self, caller: Caller, node: Node, offset: int, data: memoryview | bytes, stability: Stability
+        self,
+        caller: Caller,
+        node: Node,
+        offset: int,
+        data: memoryview | bytes,
+        stability: Stability,
+        before: Attributes | None = None,
     ) -> Maybe[Stability]:
         if len(self._batch) >= self._batch_records_max:
             self._make_room()
         size = len(data)
         try:
-            result = self.inner.write(caller, node, offset, data, stability)
+            result = self.inner.write(caller, node, offset, data, stability, before)
         except OSError as error:
             self._failed("write", error, node)
             raise

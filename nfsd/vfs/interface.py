@@ -324,10 +324,17 @@ class FileSystem(ABC):
 
     @abstractmethod
     def write(
-        self, caller: Caller, node: Node, offset: int, data: memoryview | bytes, stability: Stability
+        self,
+        caller: Caller,
+        node: Node,
+        offset: int,
+        data: memoryview | bytes,
+        stability: Stability,
+        before: Attributes | None = None,
     ) -> Maybe[Stability]:
         """All of `data` or an error; returns how durable it is now (at least what was asked).
 
+        `before`: the node's attributes, for who has read them in this very turn; nobody asks for them again then.
         After an error (ENOSPC, EFBIG) a first part of `data` may have been written, as with write(2).
         The buffer belongs to the caller again as soon as the call returns, also when it returns Later."""
 

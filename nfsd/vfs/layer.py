@@ -90,9 +90,15 @@ class Layer(FileSystem):
         return self.inner.read(caller, node, offset, count)
 
     def write(
-        self, caller: Caller, node: Node, offset: int, data: memoryview | bytes, stability: Stability
+        self,
+        caller: Caller,
+        node: Node,
+        offset: int,
+        data: memoryview | bytes,
+        stability: Stability,
+        before: Attributes | None = None,
     ) -> Maybe[Stability]:
-        return self.inner.write(caller, node, offset, data, stability)
+        return self.inner.write(caller, node, offset, data, stability, before)
 
     def commit(self, caller: Caller, node: Node, offset: int, count: int) -> Maybe[None]:
         return self.inner.commit(caller, node, offset, count)

@@ -14,7 +14,7 @@ from functools import partial
 
 from nfsd.vfs.buffers import Buffers
 from nfsd.vfs.failures import failure
-from nfsd.vfs.interface import Caller, FileRange, Later, Maybe, Node, ReadResult, Stability
+from nfsd.vfs.interface import Attributes, Caller, FileRange, Later, Maybe, Node, ReadResult, Stability
 from nfsd.vfs.local_attributes import LocalAttributes
 from nfsd.vfs.local_base import OFFSET_MAX
 from nfsd.vfs.nodes import LocalNode
@@ -38,13 +38,11 @@ def _read_fully(fd: int, buffer: memoryview, offset: int) -> int:
 
 
 def _write_fully(fd: int, data: memoryview | bytes, offset: int) -> None:
-    count = os.pwrite(fd, data, offset)
-    if count != len(data):  # a full disk, a file size limit, a signal: the next call says which
-        rest = memoryview(data)
-        while count < len(rest):
-            rest = rest[count:]
-            offset += count
-            count = os.pwrite(fd, rest, offset)
+    rest = memoryview(data)
+    while rest:
+        count = os.pwrite(fd, rest, offset)
+        rest = rest[count:]
+        offset += count
 
 
 class LocalData(LocalAttributes):
@@ -119,18 +117,26 @@ class LocalData(LocalAttributes):
         return self.pooled(node, _read_fully, fd, window, offset).then(done, lambda _error: release())
 
     def write(
-        self, caller: Caller, node: Node, offset: int, data: memoryview | bytes, stability: Stability
+        self,
+        caller: Caller,
+        node: Node,
+        offset: int,
+        data: memoryview | bytes,
+        stability: Stability,
+        before: Attributes | None = None,
     ) -> Maybe[Stability]:
         assert isinstance(node, LocalNode)
         fd = node.fd
         if fd < 0 or not node.writable:
             fd = self.tree.file(node, writing=True)
         node.used = True
-        if offset > OFFSET_MAX - len(data):
+        size = len(data)
+        if offset > OFFSET_MAX - size:
             raise failure(errno.EFBIG)
-        if node.beside >= 0 and len(data):
+        if node.beside >= 0 and size:
             self.drop_set_id(node, caller)
-        _write_fully(fd, data, offset)
+        if os.pwrite(fd, data, offset) != size:
+            _write_fully(fd, data, offset)  # a full disk, a file size limit, a signal: the next call says which
         if not self.stable:
             return Stability.FILE_SYNC
         if stability == Stability.UNSTABLE:

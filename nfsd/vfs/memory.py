@@ -213,7 +213,13 @@ class MemoryFileSystem(FileSystem):
         return ReadResult(data, offset + len(data) >= len(file.data), file.attributes())
 
     def write(
-        self, caller: Caller, node: Node, offset: int, data: memoryview | bytes, stability: Stability
+        self,
+        caller: Caller,
+        node: Node,
+        offset: int,
+        data: memoryview | bytes,
+        stability: Stability,
+        before: Attributes | None = None,
     ) -> Stability:
         file = self._file(node)
         if offset + len(data) > FILE_BYTES_MAX:

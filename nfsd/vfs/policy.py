@@ -198,10 +198,16 @@ class Policy(Layer):
         return self.inner.setattr(caller, node, changes)
 
     def write(
-        self, caller: Caller, node: Node, offset: int, data: memoryview | bytes, stability: Stability
+        self,
+        caller: Caller,
+        node: Node,
+        offset: int,
+        data: memoryview | bytes,
+        stability: Stability,
+        before: Attributes | None = None,
     ) -> Maybe[Stability]:
         self._demand_write("write", node)
-        return self.inner.write(caller, node, offset, data, stability)
+        return self.inner.write(caller, node, offset, data, stability, before)
 
     def create(
         self, caller: Caller, directory: Node, name: bytes, how: CreateHow, changes: Changes, verifier: bytes = b""

@@ -57,18 +57,27 @@ class Quota(Layer):
         return self.inner.getattr(node).st_size
 
     def write(
-        self, caller: Caller, node: Node, offset: int, data: memoryview | bytes, stability: Stability
+        self,
+        caller: Caller,
+        node: Node,
+        offset: int,
+        data: memoryview | bytes,
+        stability: Stability,
+        before: Attributes | None = None,
     ) -> Maybe[Stability]:
         if node.kind != stat.S_IFREG:
-            return self.inner.write(caller, node, offset, data, stability)
+            return self.inner.write(caller, node, offset, data, stability, before)
         end = offset + len(data)
-        size = self._size(node) if self._cuts else self._getattr(node).st_size
+        if self._cuts:
+            size = self._size(node)
+        else:
+            size = (self._getattr(node) if before is None else before).st_size
         if end <= size or not len(data):
-            return self.inner.write(caller, node, offset, data, stability)
+            return self.inner.write(caller, node, offset, data, stability, before)
         self._ledger.claim(end - size)
         try:
             # Later means that a flush is waited for: the file has its size already, whatever becomes of the flush.
-            result = self.inner.write(caller, node, offset, data, stability)
+            result = self.inner.write(caller, node, offset, data, stability, before)
         except BaseException:
             self._ledger.settle(self._grown_to(node, size, end) - end)
             raise

@@ -106,9 +106,15 @@ class Squash(Layer):
         return changes._replace(uid=None, gid=None)
 
     def write(
-        self, caller: Caller, node: Node, offset: int, data: memoryview | bytes, stability: Stability
+        self,
+        caller: Caller,
+        node: Node,
+        offset: int,
+        data: memoryview | bytes,
+        stability: Stability,
+        before: Attributes | None = None,
     ) -> Maybe[Stability]:
-        return self.inner.write(self._caller, node, offset, data, stability)
+        return self.inner.write(self._caller, node, offset, data, stability, before)
 
     def create(
         self, caller: Caller, directory: Node, name: bytes, how: CreateHow, changes: Changes, verifier: bytes = b""
