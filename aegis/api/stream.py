@@ -45,9 +45,9 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     events = context.events.follow(execution.id, after=after)
     try:
         await _forward(events, response, context.heartbeat_seconds, request.app[CLOSING])
+        await response.write_eof()
     except ConnectionError:
-        return response  # the client went away, which is how most streams end
-    await response.write_eof()
+        pass  # the client went away, which is how most streams end, many right after the final event
     return response
 
 

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import aiohttp
 import pytest
 
+from aegis.api import ApiServer
+from aegis.domain.events import Event
 from aegis.domain.execution import ExecutionState
-from tests.support.small_world import World
+from tests.support.small_world import API_TOKEN, World
 
 
 def parse(text: str) -> list[dict[str, object]]:
@@ -137,3 +141,33 @@ async def test_an_idle_stream_beats_and_a_client_that_leaves_is_let_go(
     await world.supervisor.end(execution.id, ExecutionState.FAILED)
     async with api.get(f"/v1/executions/{execution.id}/stream") as again:
         assert [event["kind"] for event in parse(await again.text())][-1] == "execution.failed"
+
+
+async def test_a_client_that_leaves_with_the_final_event_is_no_fault_of_ours(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    left = asyncio.Event()
+
+    async def follow(execution_id: str, *, after: int = 0) -> AsyncIterator[Event]:
+        await left.wait()
+        return
+        yield  # a generator, of nothing more
+
+    monkeypatch.setattr(world.events, "follow", follow)
+    execution = await world.running_execution()
+    headers = {"Authorization": f"Bearer {API_TOKEN}"}
+    server = ApiServer(world.create(heartbeat_seconds=60), "127.0.0.1", 0)
+    await server.start()
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}", headers=headers) as session:
+        answer = await session.get(f"/v1/executions/{execution.id}/stream")
+        serving = [each for each in asyncio.all_tasks() if "RequestHandler" in str(each.get_coro())]
+        answer.close()
+    connected = server._runner.server
+    assert connected is not None and serving
+    async with asyncio.timeout(5):
+        while any(each.transport is not None for each in connected.connections):  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0)
+    left.set()
+    await asyncio.wait(serving, timeout=5)
+    await server.close()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
