@@ -57,11 +57,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Runner:
-    """`base` is an existing directory on the file system under test; `has`, which needs of claims are met."""
+    """`base` is an existing directory on the file system under test; `has`, which needs of claims are met; `peer`,
+    where one serves (HOST:PORT)."""
 
     base: str
     has: frozenset[str]
     peer: str = ""
+    claim_seconds: float = CLAIM_SECONDS
 
     def run(self, claims: Iterable[Claim]) -> Iterator[Outcome]:
         """Run them one after the other; an outcome as soon as it is there."""
@@ -122,6 +124,7 @@ class _Worker:
     def __init__(self, runner: Runner, claims: list[Claim]) -> None:
         self._receiver, sender = os.pipe()
         self._timed_out = False
+        self._seconds = runner.claim_seconds
         self.pid = os.fork()
         if self.pid == 0:
             os.close(self._receiver)
@@ -132,7 +135,7 @@ class _Worker:
         """Until it has no more to say, or says nothing for longer than a claim may take."""
         rest = b""
         while True:
-            readable, _, _ = select.select([self._receiver], [], [], CLAIM_SECONDS)
+            readable, _, _ = select.select([self._receiver], [], [], self._seconds)
             if not readable:
                 self._timed_out = True
                 return
@@ -145,7 +148,7 @@ class _Worker:
     def how_it_ended(self) -> str:
         """Why the claim it was at has no outcome."""
         if self._timed_out:
-            return f"not done after {CLAIM_SECONDS:.0f} s"
+            return f"not done after {self._seconds:g} s"
         return "it ended the process it ran in"
 
     def __enter__(self) -> _Worker:

@@ -1,7 +1,7 @@
 """Two processes in one directory, on two clients if there are two: what one has closed, the other opens.
 
-On a mount these claims are close-to-open consistency: an open, a listing or an exclusive create asks the server. What
-NFSv3 does not promise (a name looked up a moment ago and cached as absent) is not claimed here.
+On two clients of a mount most of these claims are close-to-open consistency: an open, a listing or an exclusive create
+asks the server.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from errno import EEXIST, ENOENT, ENOTEMPTY
 
 from integration.posix.claims import PEER, claim
 from integration.posix.peer import Peer
+from integration.posix.peer_actions import claim_names, create_many, remove_many, rename_many
 from integration.posix.tools import after_tick, content, holds, make, opened, refused, same, write_all
 
 FILES = 40
@@ -101,8 +102,6 @@ def an_exclusive_create_is_won_by_one_of_the_two(there: Peer) -> None:
 
 @claim(PEER)
 def of_names_raced_for_each_is_won_once(there: Peer) -> None:
-    from integration.posix.peer_actions import claim_names
-
     os.mkdir("d")
     there.start("claim_names", "d", "there", FILES)
     here = claim_names("d", "here", FILES)
@@ -160,8 +159,6 @@ def a_listing_shows_what_was_made_and_removed_there(there: Peer) -> None:
 
 @claim(PEER)
 def names_made_by_both_at_once_are_all_there(there: Peer) -> None:
-    from integration.posix.peer_actions import create_many
-
     os.mkdir("d")
     there.start("create_many", "d", "t", FILES)
     create_many("d", "h", FILES)
@@ -172,8 +169,6 @@ def names_made_by_both_at_once_are_all_there(there: Peer) -> None:
 
 @claim(PEER)
 def names_removed_by_one_while_the_other_makes_some_leave_exactly_those(there: Peer) -> None:
-    from integration.posix.peer_actions import create_many, remove_many
-
     os.mkdir("d")
     create_many("d", "old", FILES)
     there.start("create_many", "d", "new", FILES)
@@ -184,8 +179,6 @@ def names_removed_by_one_while_the_other_makes_some_leave_exactly_those(there: P
 
 @claim(PEER)
 def a_listing_during_changes_there_has_every_name_that_stays(there: Peer) -> None:
-    from integration.posix.peer_actions import create_many
-
     os.mkdir("d")
     create_many("d", "stays", FILES)
     there.start("create_many", "d", "comes", FILES)
@@ -198,8 +191,6 @@ def a_listing_during_changes_there_has_every_name_that_stays(there: Peer) -> Non
 
 @claim(PEER)
 def renames_over_one_name_by_both_leave_one_file(there: Peer) -> None:
-    from integration.posix.peer_actions import rename_many
-
     there.start("rename_many", "t", "target", FILES)
     rename_many("h", "target", FILES)
     there.finish()

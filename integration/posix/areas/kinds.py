@@ -1,14 +1,29 @@
-"""Every kind of file against every call that does not open it: names are names, whatever they name."""
+"""Every kind of file against every call that takes a name, and what FIFOs and sockets are for."""
 
 from __future__ import annotations
 
 import os
+import socket
 import stat
-from errno import EEXIST, EISDIR, ENOTDIR, EPERM
+from errno import EEXIST, EISDIR, ENOTDIR, ENXIO, EPERM, ESPIPE
 from functools import partial
 
 from integration.posix.claims import claim, register
-from integration.posix.tools import KINDS, exists, kind_of, make, mode_of, moves, refused, same
+from integration.posix.tools import (
+    KINDS,
+    content,
+    exists,
+    kind_of,
+    make,
+    make_socket,
+    mode_of,
+    moves,
+    opened,
+    refused,
+    same,
+    together,
+    write_all,
+)
 
 TYPES = {
     "a_file": stat.S_IFREG, "a_directory": stat.S_IFDIR, "a_fifo": stat.S_IFIFO, "a_symlink": stat.S_IFLNK,
@@ -120,3 +135,51 @@ def unlink_of_a_directory_is_refused() -> None:
 def link_to_a_directory_is_EPERM() -> None:
     os.mkdir("d")
     refused(EPERM, os.link, "d", "hard")
+
+
+@claim()
+def a_socket_is_not_opened() -> None:
+    make_socket("s")
+    refused(ENXIO, os.open, "s", os.O_RDONLY)
+    refused(ENXIO, os.open, "s", os.O_WRONLY)
+
+
+@claim()
+def a_fifo_without_reader_is_ENXIO_to_a_writer_that_does_not_wait() -> None:
+    os.mkfifo("p")
+    refused(ENXIO, os.open, "p", os.O_WRONLY | os.O_NONBLOCK)
+    os.close(os.open("p", os.O_RDONLY | os.O_NONBLOCK))
+
+
+@claim()
+def a_fifo_carries_bytes_between_processes() -> None:
+    os.mkfifo("p")
+
+    def write() -> None:
+        with opened("p", os.O_WRONLY) as fd:
+            write_all(fd, b"through the pipe")
+
+    def read() -> None:
+        same(content("p"), b"through the pipe")
+
+    together(write, read)
+    same(os.lstat("p").st_size, 0, "size")
+
+
+@claim()
+def a_fifo_does_not_seek() -> None:
+    os.mkfifo("p")
+    with opened("p", os.O_RDWR | os.O_NONBLOCK) as fd:
+        refused(ESPIPE, os.lseek, fd, 0, os.SEEK_SET)
+
+
+@claim()
+def a_socket_on_it_takes_connections() -> None:
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
+        server.bind("s")
+        server.listen()
+        client.connect("s")
+        accepted, _ = server.accept()
+        with accepted:
+            client.sendall(b"hello")
+            same(accepted.recv(10), b"hello")

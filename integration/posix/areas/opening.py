@@ -13,20 +13,15 @@ from errno import (
     ELOOP,
     ENOENT,
     ENOTDIR,
-    ENXIO,
     EPERM,
-    ESPIPE,
-    ETXTBSY,
 )
 
 from integration.posix.claims import ORDINARY, ROOT, claim
 from integration.posix.tools import (
     content,
     exists,
-    fork_and_exec,
     holds,
     make,
-    make_socket,
     mode_of,
     moves,
     opened,
@@ -238,84 +233,6 @@ def a_reader_does_not_write_and_a_writer_does_not_read() -> None:
 
 
 @claim()
-def a_socket_is_not_opened() -> None:
-    make_socket("s")
-    refused(ENXIO, os.open, "s", os.O_RDONLY)
-    refused(ENXIO, os.open, "s", os.O_WRONLY)
-
-
-@claim()
-def a_fifo_without_reader_is_ENXIO_to_a_writer_that_does_not_wait() -> None:
-    os.mkfifo("p")
-    refused(ENXIO, os.open, "p", os.O_WRONLY | os.O_NONBLOCK)
-    os.close(os.open("p", os.O_RDONLY | os.O_NONBLOCK))
-
-
-@claim()
-def a_fifo_carries_bytes_between_processes() -> None:
-    os.mkfifo("p")
-
-    def write() -> None:
-        with opened("p", os.O_WRONLY) as fd:
-            write_all(fd, b"through the pipe")
-
-    def read() -> None:
-        same(content("p"), b"through the pipe")
-
-    together(write, read)
-    same(os.lstat("p").st_size, 0, "size")
-
-
-@claim()
-def a_fifo_does_not_seek() -> None:
-    os.mkfifo("p")
-    with opened("p", os.O_RDWR | os.O_NONBLOCK) as fd:
-        refused(ESPIPE, os.lseek, fd, 0, os.SEEK_SET)
-
-
-@claim()
-def a_socket_on_it_takes_connections() -> None:
-    import socket
-
-    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
-        server.bind("s")
-        server.listen()
-        client.connect("s")
-        accepted, _ = server.accept()
-        with accepted:
-            client.sendall(b"hello")
-            same(accepted.recv(10), b"hello")
-
-
-@claim()
-def a_program_that_runs_is_busy_for_writers_or_survives_them() -> None:
-    """Linux says ETXTBSY for a local program; what must not happen is that a script or program cannot be run."""
-    with open("/bin/true", "rb") as program:
-        make("true", program.read(), 0o755)
-    same(fork_and_exec("./true"), 0, "exit status")
-
-
-@claim()
-def a_program_open_for_writing_is_ETXTBSY() -> None:
-    with open("/bin/true", "rb") as program:
-        make("true", program.read(), 0o755)
-    with opened("true", os.O_WRONLY):
-        refused(ETXTBSY, os.execv, "./true", ["true"])
-
-
-@claim()
-def a_script_runs_by_its_first_line() -> None:
-    make("script", b"#!/bin/sh\nexit 7\n", 0o755)
-    same(fork_and_exec("./script"), 7, "exit status")
-
-
-@claim()
-def a_program_without_execute_bits_does_not_run() -> None:
-    make("script", b"#!/bin/sh\nexit 7\n", 0o644)
-    refused(EACCES, os.execv, "./script", ["script"])
-
-
-@claim()
 def path_flag_names_without_opening() -> None:
     make("f", b"x", 0o000)
     with opened("f", os.O_PATH) as fd:
@@ -432,16 +349,6 @@ def root_reads_and_writes_whatever_the_mode() -> None:
     os.mkdir("d", 0o000)
     make("d/f")
     same(os.listdir("d"), ["f"])
-
-
-@claim(ROOT)
-def root_executes_only_what_somebody_may_execute() -> None:
-    make("f", b"#!/bin/sh\nexit 3\n", 0o600)
-    same(os.access("f", os.X_OK), False)
-    refused(EACCES, os.execv, "./f", ["f"])
-    os.chmod("f", 0o001)
-    same(os.access("f", os.X_OK), True)
-    same(fork_and_exec("./f"), 3)
 
 
 @claim(ORDINARY)

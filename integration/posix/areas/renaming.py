@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import EACCES, EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, EPERM
+from errno import EACCES, EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY
 
-from integration.posix.claims import ORDINARY, ROOT, USERS, claim
+from integration.posix.claims import ORDINARY, ROOT, claim
 from integration.posix.tools import (
     KINDS,
-    NOBODY,
-    SOMEBODY,
-    as_user,
+    after_tick,
     content,
     exists,
     holds,
@@ -26,7 +24,7 @@ from integration.posix.tools import (
 )  # fmt: skip
 
 NOREPLACE, EXCHANGE = 1, 2
-DOES_NOTHING_MAX = 200
+REPLACEMENTS = 200
 
 
 @claim()
@@ -178,8 +176,6 @@ def to_another_directory_moves_times_of_both() -> None:
 def moves_ctime_of_what_is_renamed_and_leaves_mtime() -> None:
     make("f")
     inode = os.stat("f").st_ino
-    from integration.posix.tools import after_tick
-
     after_tick("f")
     before = os.stat("f")
     os.rename("f", "g")
@@ -275,12 +271,12 @@ def is_atomic_for_who_reads_the_target() -> None:
     make("target", b"0" * 1000)
 
     def writer() -> None:
-        for number in range(DOES_NOTHING_MAX):
+        for number in range(REPLACEMENTS):
             make(f"new{number}", b"%d" % (number % 10) * 1000)
             os.rename(f"new{number}", "target")
 
     def reader() -> None:
-        for _ in range(DOES_NOTHING_MAX):
+        for _ in range(REPLACEMENTS):
             try:
                 read = content("target")
             except OSError as error:
@@ -347,24 +343,3 @@ def through_closed_directories_works_for_root() -> None:
     os.mkdir("to", 0o000)
     os.rename("from/f", "to/f")
     same(content("to/f"), b"x")
-
-
-@claim(USERS)
-def in_a_sticky_directory_is_for_the_owner_of_the_name_or_of_the_directory() -> None:
-    os.mkdir("sticky")
-    os.chmod("sticky", 0o1777)
-    make("sticky/roots")
-    as_user(SOMEBODY, make, "sticky/his")
-    refused((EPERM, EACCES), as_user, NOBODY, os.rename, "sticky/his", "sticky/mine")
-    as_user(NOBODY, make, "sticky/mine")
-    refused((EPERM, EACCES), as_user, NOBODY, os.rename, "sticky/mine", "sticky/his")
-    as_user(SOMEBODY, os.rename, "sticky/his", "sticky/still-his")
-
-
-@claim(USERS)
-def of_a_foreign_directory_to_another_parent_is_EACCES() -> None:
-    for name in ("from", "to"):
-        os.mkdir(name)
-        os.chmod(name, 0o777)
-    os.mkdir("from/roots", 0o755)
-    refused((EACCES, EPERM), as_user, NOBODY, os.rename, "from/roots", "to/roots")

@@ -6,7 +6,21 @@ import os
 from collections.abc import Callable
 
 from integration.posix.claims import NotHere, claim, register
-from integration.posix.tools import after_tick, content, holds, make, moves, opened, refused, same, times, write_all
+from integration.posix.tools import (
+    UTIME_NOW,
+    UTIME_OMIT,
+    after_tick,
+    content,
+    holds,
+    make,
+    moves,
+    opened,
+    refused,
+    same,
+    times,
+    utimensat,
+    write_all,
+)
 
 SECOND = 10**9
 
@@ -122,8 +136,6 @@ def utime_to_now_is_the_clock_files_are_made_by() -> None:
 
 @claim()
 def one_time_can_be_set_and_the_other_left() -> None:
-    from integration.posix.tools import UTIME_OMIT, utimensat
-
     make("f")
     os.utime("f", (10, 20))
     utimensat("f", (0, UTIME_OMIT), (33, 44))
@@ -134,8 +146,6 @@ def one_time_can_be_set_and_the_other_left() -> None:
 
 @claim()
 def one_time_can_be_now_and_the_other_given() -> None:
-    from integration.posix.tools import UTIME_NOW, utimensat
-
     make("f")
     make("before")
     utimensat("f", (5, 0), (0, UTIME_NOW))
