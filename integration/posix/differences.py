@@ -86,7 +86,7 @@ DIFFERENCES = (
         "server",
         "chown and chgrp to foreign ids succeed, and the file is shown as the execution's user's as before.",
         "A volume in `squash` has one owner, and the daemon is an ordinary user who can give nothing away. Success "
-        "lets `tar x`, `cp -a` and installers go on; `chown: deny` makes it EPERM, `identity: mapped` keeps owners.",
+        "lets `tar x`, `cp -a` and installers go on; where chown is set to `deny`, it is EPERM.",
         ("modes.chown_to_another_is_EPERM",),
         ("mount-user",),
     ),
