@@ -274,6 +274,11 @@ class Daemon:
         """A file that the daemon's user can read, for the command line; its path."""
         return str(self._write(name, content))
 
+    @property
+    def node_id(self) -> str:
+        """The label by which this daemon knows its own on an engine."""
+        return (self.state / "node-id").read_text().strip()
+
     def volume_directory(self, volume: Mapping[str, Any]) -> Path:
         """Where the host has a volume's files."""
         return self.state / "volumes" / str(volume["export_path"]).strip("/") / "data"
@@ -346,8 +351,7 @@ def daemon_beside(engine: DockerEngine, home: Path, **changes: Mapping[str, Any]
 
 def left_over(engine: DockerEngine, daemon: Daemon) -> list[str]:
     """Containers, volumes (but the daemon's own, which holds bootstrap) and mounts of this daemon on the engine."""
-    node = (daemon.state / "node-id").read_text().strip()
-    filters = {"filters": json.dumps({"label": [f"aegis.node_id={node}"]})}
+    filters = {"filters": json.dumps({"label": [f"aegis.node_id={daemon.node_id}"]})}
     containers = engine.api.call("GET", "/containers/json", query={"all": "1", **filters})
     volumes = engine.api.call("GET", "/volumes", query=filters)["Volumes"] or []
     found = [f"container {each['Names'][0]}" for each in containers]

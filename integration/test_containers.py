@@ -87,13 +87,13 @@ tar df /tmp/src.tar; test hard -ef sub/tool; stat -c %a sub; chmod 755 sub
 # An unprivileged mount(2), and a TCP connection to the gateway, each told by its outcome.
 REACH = """
 python3 - <<END
-import ctypes, errno, os, socket, sys
+import ctypes, errno, os, socket, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
 options = b"addr=@HOST@,nfsvers=3,proto=tcp,nolock,port=@PORT@,mountport=@PORT@,mountproto=tcp"
 libc.mount(b":@OTHER@", b"/tmp", b"nfs", 0, options)
 print("mount:", errno.errorcode[ctypes.get_errno()])
 peer = socket.create_connection(("@HOST@", @PORT@), 20)
-null = bytes.fromhex("80000028 00000001 00000000 00000002 000186a3 00000003 00000000 00000000 00000000 00000000 00000000")
+null = struct.pack(">11I", 0x80000028, 1, 0, 2, 100003, 3, 0, 0, 0, 0, 0)
 try:
     peer.sendall(null)
     print("answer:", peer.recv(100))
@@ -329,7 +329,7 @@ def test_a_running_container_is_made_as_the_page_says_and_goes_when_its_executio
     assert made["Name"].startswith("/aegis-agent-")
     assert made["Config"]["Labels"] == {
         "aegis.managed": "true", "aegis.container_kind": "agent", "aegis.execution_id": execution,
-        "aegis.iteration": "1", "aegis.tenant_id": "lab", "aegis.node_id": (daemon.state / "node-id").read_text().strip(),
+        "aegis.iteration": "1", "aegis.tenant_id": "lab", "aegis.node_id": daemon.node_id,
     }  # fmt: skip
 
     environment = dict(entry.partition("=")[::2] for entry in made["Config"]["Env"])
