@@ -1,0 +1,84 @@
+"""The daemon killed, and dockerd killed under it, in the middle of an iteration: what had to end has a true end, what
+was written is there, nothing is left over, and the next execution works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from integration.daemon import FINAL_STATES, Daemon, agent, daemon_beside, left_over, say, shell, unfinished
+from integration.lab import DockerEngine, Lab
+from integration.lab.preparation import PYTHON_IMAGE
+
+
+@pytest.fixture(scope="module")
+def daemon(lab: Lab, docker_engine: DockerEngine) -> Iterator[Daemon]:
+    with daemon_beside(docker_engine, lab.export_directory("crash")) as daemon:
+        daemon.start()
+        yield daemon
+        assert daemon.stop() == 0, daemon.log()
+
+
+@pytest.fixture(scope="module")
+def workspace(daemon: Daemon) -> dict[str, Any]:
+    """A manifest's entry for one volume that outlives its executions."""
+    made = daemon.call("POST", "/v1/volumes", {"name": "kept", "storage_class": "persistent"}).ok()
+    return {
+        "name": "workspace", "mount_path": "/workspace", "storage_class": "persistent",
+        "source": {"volume_id": made["id"]},
+    }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(docker_engine: DockerEngine, daemon: Daemon) -> Iterator[None]:
+    yield
+    assert left_over(docker_engine, daemon) == []
+    assert unfinished(daemon) == []
+
+
+def start_writer(daemon: Daemon, workspace: dict[str, Any], word: str) -> str:
+    """An execution that has written and synced `word` into the workspace, and is now in a command without end."""
+    daemon.script("writer", [shell(f"echo {word} >said; sync said"), shell("sleep 1000"), say("never")])
+    execution = daemon.execute(agent("writer", PYTHON_IMAGE, volumes=[workspace]))
+    daemon.wait_for(execution, "dispatch.completed")
+    return execution
+
+
+def read_back(daemon: Daemon, workspace: dict[str, Any]) -> str:
+    """What a new execution's container reads of that; it has to complete."""
+    daemon.script("reader", [shell("cat said"), say("done")])
+    ended = daemon.run(agent("reader", PYTHON_IMAGE, volumes=[workspace]))
+    assert ended.state == "completed", ended.said()
+    return str(ended.of("dispatch.completed")[0]["stdout"]).strip()
+
+
+def test_after_kill_9_the_execution_has_an_end_nothing_is_left_and_the_next_one_works(
+    docker_engine: DockerEngine, daemon: Daemon, workspace: dict[str, Any]
+) -> None:
+    execution = start_writer(daemon, workspace, "before-the-crash")
+    daemon.kill()
+    assert left_over(docker_engine, daemon) != []
+    daemon.start()
+    ended = daemon.finished(execution)
+    assert (ended.state, ended.view["error_code"]) == ("failed", "daemon_restarted"), ended.said()
+    assert ended.iterations[0]["state"] == "failed"
+    assert read_back(daemon, workspace) == "before-the-crash"
+
+
+def test_after_a_restart_of_dockerd_the_execution_has_an_end_and_the_next_one_works(
+    docker_engine: DockerEngine, daemon: Daemon, workspace: dict[str, Any]
+) -> None:
+    if docker_engine.native:
+        pytest.skip("this machine's own engine is not ours to restart")
+    execution = start_writer(daemon, workspace, "before-the-restart")
+    assert daemon.process is not None
+    daemon.script("writer", [say("a second try")])
+    docker_engine.restart_dockerd()
+    ended = daemon.finished(execution)
+    assert ended.state in FINAL_STATES, ended.said()
+    assert ended.state == "completed" or ended.view["error"], ended.said()
+    assert daemon.process.poll() is None
+    assert read_back(daemon, workspace) == "before-the-restart"
