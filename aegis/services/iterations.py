@@ -7,7 +7,8 @@ The rules to know:
 - What the agent does wrong ends the iteration (`IterationFailed`), and the next is told. What the world does wrong (an
   engine that fails, a container that never reached us) is tried again in the same iteration, with a new container and
   from the beginning of the conversation, and is not counted; when that does not help it ends the execution.
-- The time for the final response runs from the container's start, not from the pull or the mount.
+- The time for the final response runs from the container's start, not from the pull or the mount. When it is over
+  before the container has reached us at all, that is the world's fault and not the agent's.
 """
 
 from __future__ import annotations
@@ -136,6 +137,9 @@ class IterationRunner:
             await journal.tell(
                 "container.killed", container_id=container_id, reason=f"no final response in {seconds:g} s"
             )
+            if not session.contacted:  # ours: the agent was never asked anything. To wait as long again helps nobody
+                said = await self._said(container_id)
+                raise self._unreached(f"was killed after {seconds:g} s", said, retryable=False) from None
             raise IterationFailed(
                 f"no final response within {seconds:g} s: the container was killed", code="iteration_timeout"
             ) from None
@@ -167,21 +171,27 @@ class IterationRunner:
         """Raises what an end without a final response means; returns when there is one."""
         if session.ended.done():
             return
-        output = shorten(await self._containers.last_lines(container_id), LOG_SHOWN, tail_share=0.9)
-        said = f"; its last lines: {output}" if output else ""
+        said = await self._said(container_id)
         code = ended.exit_code
         if ended.out_of_memory:
             limit = session.execution.manifest.resources.memory_bytes
             raise IterationFailed(f"the container ran out of memory (limit {limit} bytes){said}", exit_code=code)
         if not session.contacted:
-            url = self._maker.orchestrator_url
-            raise ContainerFailed(
-                f"The agent's container ended with exit code {code} and has never reached {url}"
-                f"{said}{'; ' + ended.error if ended.error else ''}",
-                next_step="Can a container on this network open that address? Is there a python3 in the image?",
-            )
+            why = f"; {ended.error}" if ended.error else ""
+            raise self._unreached(f"ended with exit code {code}", said + why)
         raise IterationFailed(
             f"the container ended with exit code {code} before a final response{said}", exit_code=code
+        )
+
+    async def _said(self, container_id: str) -> str:
+        output = shorten(await self._containers.last_lines(container_id), LOG_SHOWN, tail_share=0.9)
+        return f"; its last lines: {output}" if output else ""
+
+    def _unreached(self, ending: str, said: str, *, retryable: bool = True) -> ContainerFailed:
+        return ContainerFailed(
+            f"The agent's container {ending} and has never reached {self._maker.orchestrator_url}{said}",
+            next_step="Can a container on this network open that address? Is there a python3 in the image?",
+            retryable=retryable,
         )
 
     async def _end(self, container_id: str, journal: Journal) -> int | None:

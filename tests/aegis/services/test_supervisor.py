@@ -285,6 +285,25 @@ async def test_a_container_that_never_reaches_us_is_our_failure_and_says_what_it
     assert len(await world.store.list_iterations(execution.id)) == 1
 
 
+async def test_a_container_that_tries_in_vain_to_reach_us_until_its_time_is_over_is_our_failure_too() -> None:
+    world = World.make(FakeModel(RIGHT))
+
+    async def knocking(container: FakeContainer) -> int:
+        container.output.append(b"trying again: connection refused")
+        await asyncio.Event().wait()
+        return 1
+
+    world.runtime.programs["agent"] = knocking
+    execution = await world.run(world.agent(plan=PLAN, resources=Resources(timeout_seconds=30)))
+    assert (execution.state, execution.error_code) == (ExecutionState.FAILED, "container_failed")
+    assert execution.error is not None
+    assert "was killed after 30 s and has never reached http://172.30.0.1:8080" in execution.error
+    assert "connection refused" in execution.error
+    assert len(world.runtime.killed) == 1
+    assert len(await world.store.list_iterations(execution.id)) == 1  # of three: no second one would do better
+    assert await world.leftovers() == []
+
+
 async def test_a_container_that_ends_without_a_final_response_is_a_failed_iteration() -> None:
     world = World.make(FakeModel(HANG, RIGHT))
     bootstrap = world.runtime.programs["agent"]
