@@ -16,6 +16,10 @@ DTPREF_BYTES = 64 * KIB
 READDIR_BYTES_MAX = MIB
 # Entries of one READDIRPLUS reply, each a look-up of its own: a few milliseconds of the loop, whatever a client asks.
 READDIRPLUS_ENTRIES_MAX = 1024
+# Encoded pages of READDIRPLUS kept, of all exports: 150 full pages of 1,024 entries, most pages are far smaller.
+PAGE_BYTES_KEPT_MAX = 32 * MIB
+# How long one is sent again although the host may have changed a file behind our back.
+PAGE_SECONDS_MAX = 1.0
 
 # --- records (RFC 5531 section 11) ------------------------------------------------------------------------------------
 # The largest call is a WRITE: 40 bytes of header, credential and verifier of 400 bytes each, a handle of 68, 20 bytes

@@ -49,4 +49,11 @@ def encode_readdir(dir_attr: bytes, cookieverf: bytes, entries: Iterable[bytes],
     return b"".join((OK, dir_attr, cookieverf, *entries, _END[eof]))
 
 
+def encode_readdir_parts(
+    dir_attr: bytes, cookieverf: bytes, first: Iterable[bytes], entries: bytes, eof: bool
+) -> list[bytes]:
+    """The same, as parts of a reply: `entries` may be long, and is not copied."""
+    return [b"".join((OK, dir_attr, cookieverf, *first)), entries, _END[eof]]
+
+
 encode_readdirplus = encode_readdir

@@ -236,6 +236,10 @@ class Listing:
 
     verifier: int  # unsigned 64 bits; the same as long as cookies keep their meaning
     entries: Callable[[int], Iterator[Entry]]
+    version: object = None
+    """Equal to an earlier listing's: nothing was done through this file system since to the directory, its names or the
+    attributes of the files in it, but to files with several names and to what reading leaves behind (atime). None: it
+    cannot be told."""
 
 
 class FileSystemStatistics(NamedTuple):

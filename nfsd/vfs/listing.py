@@ -17,6 +17,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
+from itertools import count
 from typing import TYPE_CHECKING
 
 from nfsd.vfs.interface import Entry
@@ -41,6 +42,8 @@ directory it is always young, and reading all of it for each page would make tha
 
 _MERGE_ONE_BY_ONE_MAX = 32
 
+_serials = count()
+
 Hash = Callable[[bytes], int]
 
 
@@ -53,7 +56,7 @@ def name_hash(name: bytes) -> int:
 class Snapshot:
     """The entries of one directory without `.` and `..`, ordered by (hash, name)."""
 
-    __slots__ = ("_added", "_files", "_hash", "_removed", "_rows", "doubtful_until_ns", "mtime_ns")
+    __slots__ = ("_added", "_files", "_hash", "_removed", "_rows", "doubtful_until_ns", "mtime_ns", "serial")
 
     def __init__(self, entries: Iterable[tuple[bytes, int]], mtime_ns: int, name_hash: Hash = name_hash) -> None:
         self._hash = name_hash
@@ -62,6 +65,7 @@ class Snapshot:
         self._added: list[tuple[int, bytes]] = []
         self._removed: set[bytes] = set()  # names whose rows are dead
         self.mtime_ns = mtime_ns
+        self.serial = next(_serials)  # no two snapshots of a process have the same
         now = time.time_ns()
         self.doubtful_until_ns = now + DOUBT_NS if now - mtime_ns < YOUNG_NS else 0
 

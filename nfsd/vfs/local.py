@@ -178,7 +178,8 @@ class LocalFileSystem(LocalNames):
     def _listing(self, directory: LocalNode, snapshot: Snapshot) -> Listing:
         parent = directory.parent or directory
         above = (Entry(COOKIE_SELF, b".", directory.fileid), Entry(COOKIE_PARENT, b"..", parent.fileid))
-        return Listing(verifier=0, entries=lambda cookie: chain(above[cookie:], snapshot.after(cookie)))
+        version = (directory.version, snapshot.serial)
+        return Listing(0, lambda cookie: chain(above[cookie:], snapshot.after(cookie)), version)
 
     # ---- the whole ----
 

@@ -124,6 +124,7 @@ class LocalAttributes(LocalBase):
                 raise failure(errno.EPERM)
 
     def _settle_attributes(self, node: LocalNode, st: os.stat_result, changes: Changes) -> Maybe[Attributes]:
+        node.touch()
         self.apply(node, st, changes)
         attributes = self.getattr(node)
         if not self.stable:

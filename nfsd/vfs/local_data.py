@@ -135,6 +135,9 @@ class LocalData(LocalAttributes):
             raise failure(errno.EFBIG)
         if node.beside >= 0 and size:
             self.drop_set_id(node, caller)
+        parent = node.parent
+        if parent is not None:
+            parent.version += 1  # `LocalNode.touch`, without the call
         if os.pwrite(fd, data, offset) != size:
             _write_fully(fd, data, offset)  # a full disk, a file size limit, a signal: the next call says which
         if not self.stable:

@@ -196,6 +196,7 @@ class LocalNames(LocalData):
         assert node.parent is not None
         with self._two(node.parent, directory) as (from_fd, to_fd):
             snapshot = self._snapshot(directory)
+            node.touch()
             os.link(node.name, name, src_dir_fd=from_fd, dst_dir_fd=to_fd, follow_symlinks=False)
             if os.lstat(name, dir_fd=to_fd).st_ino != node.fileid:  # the host put another file there just before
                 os.unlink(name, dir_fd=to_fd)
@@ -317,6 +318,9 @@ class LocalNames(LocalData):
     # ---- cached listings follow, if they were true just before the change ----
 
     def _snapshot(self, directory: LocalNode) -> Snapshot | None:
+        """Called before each change of a directory's names."""
+        directory.version += 1
+        directory.touch()
         kept = self.listings.get(directory)
         if kept is None:
             return None

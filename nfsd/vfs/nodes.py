@@ -39,7 +39,7 @@ _ELSEWHERE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO))
 class LocalNode(Node):
     """`parent` is None when the node is lost (search for it) or gone (`gone`: ESTALE for ever)."""
 
-    __slots__ = ("beside", "ctime", "fd", "gone", "links", "name", "parent", "pins", "used", "writable")
+    __slots__ = ("beside", "ctime", "fd", "gone", "links", "name", "parent", "pins", "used", "version", "writable")
 
     def __init__(self, st: os.stat_result, born: int) -> None:
         super().__init__(st.st_ino, born, stat.S_IFMT(st.st_mode), st.st_mode >> 6 & 7)
@@ -53,6 +53,13 @@ class LocalNode(Node):
         self.writable = False
         self.used = False
         self.pins = 0
+        self.version = 0  # of a directory: see `Listing.version`
+
+    def touch(self) -> None:
+        """Its attributes are about to change, in this turn of the loop."""
+        parent = self.parent
+        if parent is not None:
+            parent.version += 1
 
 
 class Tree:

@@ -189,7 +189,8 @@ class Policy(Layer):
                 if entry.name in (b".", b"..") or self._decide((*path, entry.name), stat.S_IFDIR).visible:
                     yield entry
 
-        return Listing(listing.verifier, entries)
+        # What is shown depends on the path, so a directory that was moved has another version.
+        return Listing(listing.verifier, entries, None if listing.version is None else (path, listing.version))
 
     # ---- changing ----
 

@@ -43,7 +43,6 @@ class Quota(Layer):
     def __init__(self, inner: FileSystem, ledger: Ledger) -> None:
         super().__init__(inner)
         self._ledger = ledger
-        self._getattr = inner.getattr
         self._cuts = ledger.cuts
         if ledger.files_max is None:
             self.pass_on("mkdir", "mknod", "rmdir")
@@ -68,10 +67,7 @@ class Quota(Layer):
         if node.kind != stat.S_IFREG:
             return self.inner.write(caller, node, offset, data, stability, before)
         end = offset + len(data)
-        if self._cuts:
-            size = self._size(node)
-        else:
-            size = (self._getattr(node) if before is None else before).st_size
+        size = self._size(node) if self._cuts or before is None else before.st_size
         if end <= size or not len(data):
             return self.inner.write(caller, node, offset, data, stability, before)
         self._ledger.claim(end - size)
