@@ -122,7 +122,8 @@ SetUint64 = Annotated[int | None, Optional(UINT64)]
 SetTime = Annotated[int | None, _SetTime()]
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: to set six slots of a frozen one takes longer than to decode them. Nobody changes one all the same.
+@dataclass(slots=True, unsafe_hash=True)
 class Sattr3(Struct):
     """What to change; None leaves it alone. Times are nanoseconds since 1970, or `SERVER_TIME`."""
 
