@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import os
-import resource
 import secrets
 import shlex
 import signal
@@ -21,6 +20,7 @@ from nfsd.exports import Export, ExportTable
 from nfsd.handles import derived_export_key
 from nfsd.server.listen import ListenError
 from nfsd.server.server import NfsServer
+from nfsd.vfs.descriptors import raise_descriptor_limit
 from nfsd.vfs.ledger import Ledger
 from nfsd.vfs.local import LocalFileSystem
 from nfsd.vfs.stack import SquashTo, build_stack
@@ -144,12 +144,6 @@ async def open_export(export: ExportOption, options: Options, secret: bytes, met
         fsid=int.from_bytes(volume, "big"),
         read_only=options.read_only,
     )
-
-
-def raise_descriptor_limit() -> None:
-    """Open files are a cache here; the soft limit is for programs that use select(2)."""
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def spare_the_collector() -> None:

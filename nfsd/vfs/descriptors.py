@@ -42,6 +42,14 @@ class Budget:
 PROCESS = Budget(_allowed() // 2)
 
 
+def raise_descriptor_limit() -> None:
+    """The soft limit to the hard one: open files are a cache here, and the soft limit is for programs that use
+    select(2). For the start of a process, before its volumes are opened."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    PROCESS.limit = _allowed() // 2
+
+
 class Descriptors:
     """At most `limit` open descriptors, pinned ones beyond that included only while they are pinned."""
 
@@ -101,8 +109,16 @@ class Descriptors:
         else:
             close(fd)
 
+    def pin(self, node: LocalNode, fd: int) -> None:
+        """Keep `fd` open, which is the node's or was, and is pinned still: undone by `unpin`."""
+        if node.fd == fd:
+            node.pins += 1
+        else:
+            pins, close = self._parted[fd]
+            self._parted[fd] = (pins + 1, close)
+
     def unpin(self, node: LocalNode, fd: int) -> None:
-        """Undo one `node.pins += 1` that was made for this descriptor."""
+        """Undo one `pin` of this descriptor, or one `node.pins += 1` that was made for it."""
         if node.fd == fd:
             node.pins -= 1
             return

@@ -62,9 +62,9 @@ class Flusher:
         return Later(rounds.next)
 
     def _start(self, node: LocalNode, fd: int, metadata: bool) -> _Rounds:
-        work = self._pool.run(_flush, fd, metadata)
+        work = self._pool.follow(_flush, fd, metadata)
         rounds = self._rounds[node] = _Rounds(asyncio.get_running_loop().create_future())
-        node.pins += 1  # after all that can fail
+        self._descriptors.pin(node, fd)  # after all that can fail
         work.add_done_callback(lambda done: self._ended(node, fd, rounds, done))
         return rounds
 
@@ -84,15 +84,14 @@ class Flusher:
         self._descriptors.unpin(node, fd)
 
     def _continue(self, node: LocalNode, fd: int, rounds: _Rounds) -> None:
+        """The next round, on this one's descriptor, which is pinned still. The node may have another by now (a WRITE
+        opens the file anew): a flush is of the file, whichever descriptor it is asked on."""
         assert rounds.next is not None
+        if node.gone:  # its data is nobody's any more
+            rounds.next.set_result(None)
+            return
         try:
-            # Still pinned by the round before; a node that was removed meanwhile keeps no descriptor to be flushed.
-            following = self._start(node, fd, rounds.metadata) if node.fd == fd else None
-        except OSError as error:  # the pool is closed or full
+            self._start(node, fd, rounds.metadata).running = rounds.next
+        except OSError as error:  # the pool is closed
             rounds.next.set_exception(error)
             rounds.next.exception()
-            return
-        if following is None:
-            rounds.next.set_result(None)
-        else:
-            following.running = rounds.next

@@ -84,7 +84,8 @@ class Ledger:
         """Correct the account by this much: what was claimed and not used, or has happened anyway."""
         self._changes += 1
         self.bytes_used += size
-        self.files_used += files
+        if self.files_max is not None:
+            self.files_used += files
 
     async def recount(self, root: str | bytes | os.PathLike[str]) -> None:
         """Set the account to what is really below `root`: at attach, and after the host wrote there.

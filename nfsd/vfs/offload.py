@@ -37,7 +37,14 @@ class Pool:
 
         The future is the pool's: wrap it in a `Later`, do not cancel it.
         """
-        if self._closed or len(self._pending) >= self._pending_max:
+        if len(self._pending) >= self._pending_max:
+            raise failure(errno.EAGAIN)
+        return self.follow(call, *arguments)
+
+    def follow(self, call: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
+        """As `run`, for what has to follow something already done (its flush): never refused because much is pending.
+        One call in flight causes a few of these at most. EAGAIN when the pool is closed."""
+        if self._closed:
             raise failure(errno.EAGAIN)
         future = asyncio.get_running_loop().run_in_executor(self._executor, call, *arguments)
         self._pending.add(future)  # type: ignore[arg-type]  # a set of futures of anything; only waited for

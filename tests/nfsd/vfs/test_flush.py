@@ -16,6 +16,7 @@ from nfsd.vfs.interface import NO_CHANGES, Caller, CreateHow, Later, Stability
 from nfsd.vfs.local import LocalFileSystem
 
 CALLER = Caller(0, 0)
+PATIENCE_SECONDS = 20.0  # only a failing test waits so long
 
 
 class Disk:
@@ -34,13 +35,14 @@ class Disk:
         self.flushes += 1
         self._started.release()
         if self.held:
-            self._may_end.acquire()
+            self._may_end.acquire(timeout=PATIENCE_SECONDS)
         if self.fails:
             self.fails -= 1
             raise OSError(errno.EIO, "the disk is broken")
 
     async def started(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(None, self._started.acquire)
+        begun = asyncio.get_running_loop().run_in_executor(None, self._started.acquire, True, PATIENCE_SECONDS)
+        assert await begun, "no flush was begun"
 
     def end_one(self) -> None:
         self._may_end.release()
@@ -143,3 +145,33 @@ async def test_host_durability_flushes_nothing(tmp_path: Path, disk: Disk) -> No
     assert fs.remove(CALLER, fs.root, b"f") is not None
     assert disk.flushes == 0
     await fs.close()
+
+
+async def test_a_write_that_opens_the_file_anew_during_a_flush_is_flushed_itself(
+    fs: LocalFileSystem, disk: Disk
+) -> None:
+    node, _ = await settled(fs.create(CALLER, fs.root, b"f", CreateHow.GUARDED, NO_CHANGES))
+    await disk.started()
+    fs.descriptors.drop(node)  # as the cache does with writers nobody used for a while
+    await settled(fs.read(CALLER, node, 0, 1))
+    assert not node.writable
+    disk.flushes, disk.held = 0, True
+    commit = asyncio.ensure_future(waiting(fs.commit(CALLER, node, 0, 0)))
+    await disk.started()
+    write = asyncio.ensure_future(waiting(fs.write(CALLER, node, 0, b"x", Stability.FILE_SYNC)))
+    await asyncio.sleep(0)
+    assert node.writable
+    disk.end_one()
+    await commit
+    await disk.started()
+    assert not write.done()
+    disk.end_one()
+    await write
+    assert disk.flushes == 2
+
+
+async def test_names_that_are_made_are_answered_however_full_the_pool_is(fs: LocalFileSystem) -> None:
+    fs.pool._pending_max = 0
+    node, _ = await settled(fs.mkdir(CALLER, fs.root, b"d", NO_CHANGES))
+    await settled(fs.rename(CALLER, fs.root, b"d", fs.root, b"e"))
+    assert fs.path(node) == b"e"
