@@ -62,6 +62,9 @@ class Rights(NamedTuple):
         return self.read or self.write or self.pass_through
 
 
+_EVERYTHING = Rights(read=True, write=True, pass_through=True)
+
+
 def _ignore(_operation: str, _path: bytes, _code: int) -> None:
     pass
 
@@ -84,6 +87,7 @@ class Policy(Layer):
         self._write = PatternSet(write)
         self._on_denied = on_denied
         self._rights: WeakKeyDictionary[Node, Rights] = WeakKeyDictionary()
+        self._open: WeakKeyDictionary[Node, bool] = WeakKeyDictionary()
         unlimited = self._read.unlimited and self._write.unlimited
         if unlimited:
             self.pass_on(*(name for name in _READS if not (read_only and name == "access")))
@@ -105,6 +109,15 @@ class Policy(Layer):
             rights = self._rights[node] = self._decide(self._path(node), node.kind)
         return rights
 
+    def _is_open(self, directory: Node) -> bool:
+        """Whether everything below it may be read and written: then there is nothing to decide about a child."""
+        is_open = self._open.get(directory)
+        if is_open is None:
+            path = self._path(directory)
+            is_open = self._read.covers_below(path) and self._write.covers_below(path)
+            self._open[directory] = is_open
+        return is_open
+
     def _refuse(self, operation: str, path: Path, code: int = errno.EACCES) -> NoReturn:
         name = b"/".join(path)
         self._on_denied(operation, name, code)
@@ -123,30 +136,34 @@ class Policy(Layer):
         if not self._rights_of(node).write:
             self._refuse(operation, self._path(node))
 
-    def _demand_entry(self, operation: str, directory: Node, name: bytes) -> Path:
-        """The right to make, remove or move the entry; its path."""
+    def _demand_entry(self, operation: str, directory: Node, name: bytes) -> None:
+        """The right to make, remove or move the entry."""
         self._demand_changes(operation, directory, name)
-        path = (*self._path(directory), name)
-        if not self._write.matches(path):
-            self._refuse(operation, path)
-        return path
+        if not self._is_open(directory):
+            path = (*self._path(directory), name)
+            if not self._write.matches(path):
+                self._refuse(operation, path)
 
     # ---- reading ----
 
     def lookup(self, caller: Caller, directory: Node, name: bytes) -> tuple[Node, Attributes]:
         found = self.inner.lookup(caller, directory, name)
-        path = (*self._path(directory), name)
-        if not self._remember(found[0], path).visible:
-            self._refuse("lookup", path)
+        if not self._found(found[0], directory, name).visible:
+            self._refuse("lookup", (*self._path(directory), name))
         return found
 
-    def _remember(self, node: Node, path: Path) -> Rights:
-        rights = self._rights[node] = self._decide(path, node.kind)
+    def _found(self, node: Node, directory: Node, name: bytes) -> Rights:
+        """The node's rights as of this path, to be remembered for what is done to it next."""
+        if self._is_open(directory):
+            if self._rights.get(node, _EVERYTHING) is not _EVERYTHING:  # found by another path before
+                self._rights[node] = _EVERYTHING
+            return _EVERYTHING
+        rights = self._rights[node] = self._decide((*self._path(directory), name), node.kind)
         return rights
 
     def peek(self, directory: Node, name: bytes) -> tuple[Node, Attributes] | None:
         found = self.inner.peek(directory, name)
-        if found is None or not self._remember(found[0], (*self._path(directory), name)).visible:
+        if found is None or not self._found(found[0], directory, name).visible:
             return None
         return found
 
@@ -249,13 +266,15 @@ class Policy(Layer):
     def rename(
         self, caller: Caller, from_directory: Node, from_name: bytes, to_directory: Node, to_name: bytes
     ) -> Maybe[Attributes | None]:
-        path = self._demand_entry("rename", from_directory, from_name)
+        self._demand_entry("rename", from_directory, from_name)
         self._demand_entry("rename", to_directory, to_name)
+        path = (*self._path(from_directory), from_name)
         found = self.inner.peek(from_directory, from_name)
         if found is not None and not self._may_move(path, found[0].kind):
             self._refuse("rename", path)
         result = self.inner.rename(caller, from_directory, from_name, to_directory, to_name)
         self._rights.clear()  # also of what lies below a directory that moved
+        self._open.clear()
         return result
 
     def _may_move(self, path: Path, kind: int) -> bool:

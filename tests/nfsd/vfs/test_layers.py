@@ -233,6 +233,31 @@ async def test_moving_and_linking_are_no_way_round_the_policy() -> None:
     await failing(errno.EACCES, lambda: fs.read(CALLER, nodes[b"main.py"], 0, 1))  # decided anew where it is now
 
 
+async def test_a_file_of_two_names_has_the_rights_of_the_one_it_was_looked_up_by_last() -> None:
+    backend = MemoryFileSystem()
+    free, fixed = (
+        await made_directory(backend, backend.root, b"free"),
+        await made_directory(backend, backend.root, b"fixed"),
+    )
+    file = await made(backend, fixed, b"f")
+    await settled(backend.link(CALLER, file, free, b"f"))
+    fs = Policy(backend, read=["/**"], write=["/free/**"])
+    for _ in range(2):
+        fs.lookup(CALLER, fixed, b"f")
+        await failing(errno.EACCES, lambda: fs.write(CALLER, file, 0, b"text", Stability.UNSTABLE))
+        fs.lookup(CALLER, free, b"f")
+        await settled(fs.write(CALLER, file, 0, b"text", Stability.UNSTABLE))
+
+
+async def test_a_directory_moved_to_another_path_has_that_paths_rights() -> None:
+    backend, nodes = await tree()
+    fs = Policy(backend, read=["/**"], write=["/src/**", "/docs/**", "/other/*"])
+    await settled(fs.create(CALLER, nodes[b"sub"], b"old", CreateHow.GUARDED, NO_CHANGES))
+    other = await made_directory(backend, fs.root, b"other")
+    await settled(fs.rename(CALLER, nodes[b"src"], b"sub", other, b"sub"))
+    await failing(errno.EACCES, lambda: fs.create(CALLER, nodes[b"sub"], b"new", CreateHow.GUARDED, NO_CHANGES))
+
+
 # ---- audit ----
 
 
