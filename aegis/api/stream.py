@@ -56,7 +56,7 @@ def _resume_after(request: web.Request) -> int:
     last = request.headers.get("Last-Event-ID")
     if last is None:
         return integer_query(request, "after", 0, low=0, high=SEQUENCE_MAX)
-    if not (last.isascii() and last.isdigit() and int(last[:20]) <= SEQUENCE_MAX):
+    if not (last.isascii() and last.isdigit() and len(last) < 20 and int(last) <= SEQUENCE_MAX):
         raise InvalidRequest(f"Last-Event-ID is {last!r:.40}, wanted the sequence of an event")
     return int(last)
 

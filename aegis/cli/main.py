@@ -11,12 +11,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from aegis.version import VERSION
 from aegis.cli import agent, config, daemon, doctor, task, volume
 from aegis.cli.demo import demo
 from aegis.cli.failures import CommandFailed, Exit
 from aegis.cli.output import Format, print_failure
 from aegis.cli.session import Session
+from aegis.version import VERSION
 
 app = typer.Typer(
     name="aegis",

@@ -20,8 +20,7 @@ from typing import Any
 
 from aiohttp import web
 
-from aegis.version import VERSION
-from aegis.adapters.nfs import NfsGateway
+from aegis.adapters.nfs import NfsGateway, raise_descriptor_limit
 from aegis.adapters.store.repository import open_store
 from aegis.adapters.systemd import Notifier
 from aegis.api.app import create_app
@@ -40,6 +39,7 @@ from aegis.ports import HealthCheck
 from aegis.services.pump import EventPump
 from aegis.services.recorder import EventRecorder
 from aegis.services.timing import SystemClock
+from aegis.version import VERSION
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ def run(config_path: Path | None) -> int:
     configure_logging(level=config.logging.level, format=config.logging.format, secrets=parts.secrets_of(config))
     for note in loaded.notes:
         log.warning("%s", note)
+    raise_descriptor_limit()  # before the first volume is opened: they share what there is
     try:
         asyncio.run(serve(loaded))
     except AegisError as error:

@@ -267,8 +267,8 @@ _VOLUMES = (
     Field(
         "spec.volumes[].identity",
         "volumes[].identity",
-        choice(["squash", "mapped"]),
-        "squash: every file is the container's user's; mapped: several users, kept beside the file.",
+        choice(["squash"], not_yet=["mapped"]),
+        "squash: every file is the container's user's. mapped (several users): not available in this version.",
     ),
     Field(
         "spec.volumes[].type",

@@ -203,10 +203,9 @@ class NfsGateway:
     async def usage(self, volume: Volume) -> VolumeUsage:
         """What it holds, in net bytes: from the account where there is one, else counted."""
         opened = self._open.get(volume.id)
-        if opened is not None and opened.ledger is not None:
-            files = opened.ledger.files_used
-            return VolumeUsage(opened.ledger.bytes_used, volume.size_limit_bytes, files)
         size, files = await asyncio.to_thread(measure, str(self._storage.data(volume)))
+        if opened is not None and opened.ledger is not None:
+            size = opened.ledger.bytes_used  # exact also while files are being written
         return VolumeUsage(size, volume.size_limit_bytes, files)
 
     async def probe(self) -> None:

@@ -32,7 +32,10 @@ def _event(attachment: Attachment, record: records.Record) -> Event:
     else:
         kind = f"file.{record.operation}"
     if isinstance(record, records.Event) and record.to_path is not None:
-        data["to_path"] = seen_at(attachment, record.to_path)
+        if record.operation == "symlink":  # its text, which may lead anywhere in the container
+            data["target"] = record.to_path.decode("utf-8", "backslashreplace")
+        else:
+            data["to_path"] = seen_at(attachment, record.to_path)
     return Event(
         kind=kind,
         at=datetime.fromtimestamp(record.at, UTC),
