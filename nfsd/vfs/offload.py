@@ -1,13 +1,15 @@
 """The one place where blocking system calls leave the event loop: a bounded pool of threads.
 
 A call given to the pool runs on a pinned descriptor and on values, never on Python state of the loop's thread.
-More threads than cores, since they wait for disks; few, since the disks do not get faster by being asked by many.
+More threads than cores, since they wait for disks; few, since the disks do not get faster by being asked by many: all
+volumes of a process share them. How much may be pending is each volume's own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -17,17 +19,46 @@ from nfsd.vfs.failures import failure
 T = TypeVar("T")
 
 THREADS = 8
-"""Enough that cold reads of several files overlap while a flush runs."""
+"""Of the process. Enough that cold reads of several files overlap while a flush runs."""
 
 PENDING_MAX = 1024
 """Calls in the pool and waiting for it. The front end's own bound on calls in flight is normally met first."""
 
 
-class Pool:
-    """Threads for blocking calls; started when first used. Belongs to one event loop."""
+class _Threads:
+    """The process's threads: there from the first pool's first call until the last pool is closed."""
 
-    def __init__(self, threads: int = THREADS, pending_max: int = PENDING_MAX) -> None:
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="nfsd-offload")
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # pools of several event loops
+        self._executor: ThreadPoolExecutor | None = None
+        self._users = 0
+
+    def join(self) -> ThreadPoolExecutor:
+        """One `leave` is owed for it."""
+        with self._lock:
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="nfsd-offload")
+            self._users += 1
+            return self._executor
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            executor = None if self._users else self._executor
+            if executor is not None:
+                self._executor = None
+        if executor is not None:
+            executor.shutdown(wait=True)
+
+
+_threads = _Threads()
+
+
+class Pool:
+    """Blocking calls of one volume. Belongs to one event loop."""
+
+    def __init__(self, pending_max: int = PENDING_MAX) -> None:
+        self._executor: ThreadPoolExecutor | None = None
         self._pending: set[asyncio.Future[object]] = set()
         self._pending_max = pending_max
         self._closed = False
@@ -46,14 +77,19 @@ class Pool:
         One call in flight causes a few of these at most. EAGAIN when the pool is closed."""
         if self._closed:
             raise failure(errno.EAGAIN)
-        future = asyncio.get_running_loop().run_in_executor(self._executor, call, *arguments)
+        loop = asyncio.get_running_loop()
+        if self._executor is None:
+            self._executor = _threads.join()
+        future = loop.run_in_executor(self._executor, call, *arguments)
         self._pending.add(future)  # type: ignore[arg-type]  # a set of futures of anything; only waited for
         future.add_done_callback(self._pending.discard)
         return future
 
     async def close(self) -> None:
-        """Wait for what runs, then end the threads. Safe to call twice."""
+        """Wait for what runs; the last pool to be closed ends the threads. Safe to call twice."""
         while self._pending:
             await asyncio.wait(self._pending)
         self._closed = True
-        self._executor.shutdown(wait=True)
+        if self._executor is not None:
+            self._executor = None
+            _threads.leave()
