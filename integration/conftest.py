@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from integration.daemon import Daemon, left_over, unfinished
 from integration.lab import DockerEngine, KernelClient, Lab, Network, NfsServer
 from integration.lab.servers import start_ganesha, start_nfsd
 
@@ -72,3 +73,12 @@ def ganesha(lab: Lab, network: Network, export: Path) -> NfsServer:
     """nfs-ganesha with `export` as /t/v, for tests of the lab itself and for comparison."""
     export.chmod(0o777)
     return start_ganesha(lab.state, network, {"/t/v": export})
+
+
+@pytest.fixture
+def nothing_is_left(docker_engine: DockerEngine, daemon: Daemon) -> Iterator[None]:
+    """For modules with a `daemon` of their own, by `usefixtures`: after each test its engine is as it was before, and
+    every execution has a true final state."""
+    yield
+    assert left_over(docker_engine, daemon) == []
+    assert unfinished(daemon) == []
