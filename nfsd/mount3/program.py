@@ -53,8 +53,11 @@ class Host(Protocol):
 
 
 class MountProcedures:
-    def __init__(self, exports: ExportTable) -> None:
+    def __init__(self, exports: ExportTable, *, listed: bool = True) -> None:
+        """`listed`: whether DUMP and EXPORT tell what there is; else both lists are empty, and a path that cannot be
+        guessed is known only to whom it was told."""
         self._exports = exports
+        self._listed = listed
         self._mounts: dict[Mountbody, None] = {}
 
     def handlers(self) -> dict[int, Handler]:
@@ -95,7 +98,7 @@ class MountProcedures:
         return bytes(Mountres3(Mountstat3.MNT3_OK, Mountres3Ok(self._exports.handle(export, node), _FLAVORS)))
 
     def dump(self, _peer: Any, _credentials: Credentials, _buf: bytearray, _offset: int, _end: int) -> bytes:
-        return bytes(MountList(tuple(self._mounts)))
+        return bytes(MountList(tuple(self._mounts) if self._listed else ()))
 
     def umnt(self, peer: Host, _credentials: Credentials, buf: bytearray, offset: int, end: int) -> bytes:
         self._mounts.pop(_mountbody(peer, decode_dirpath(buf, offset, end)), None)
@@ -109,7 +112,8 @@ class MountProcedures:
 
     def export(self, _peer: Any, _credentials: Credentials, _buf: bytearray, _offset: int, _end: int) -> bytes:
         """Every export, without groups: who may mount was decided when the connection was accepted."""
-        return bytes(Exports(tuple(Exportnode(export.path) for export in self._exports)))
+        shown = self._exports if self._listed else ()
+        return bytes(Exports(tuple(Exportnode(export.path) for export in shown)))
 
     def _remember(self, mount: Mountbody) -> None:
         if mount not in self._mounts and len(self._mounts) >= MOUNT_LIST_ENTRIES_MAX:

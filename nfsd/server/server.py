@@ -59,17 +59,20 @@ class NfsServer:
         listen: Iterable[tuple[str, int]] = (("127.0.0.1", 2049),),
         allowed: Iterable[str] = (),
         reserved_ports_only: bool = False,
+        list_exports: bool = True,
         connections_max: int = CONNECTIONS_MAX,
     ) -> None:
         """`listen`: numeric addresses and ports; port 0 lets the kernel choose, see `addresses`. `allowed`: addresses
         and CIDR networks that may connect beside the host's own addresses. `reserved_ports_only`: refuse peers whose
-        port is 1024 or above, which are ordinary users' programs. ValueError when `allowed` names no network.
+        port is 1024 or above, which are ordinary users' programs. `list_exports` False: MOUNT's EXPORT and DUMP are
+        answered with empty lists. ValueError when `allowed` names no network.
         """
         self.exports = exports
         self.stats = ServerStats()
         self._listen = list(listen)
         self._access = AccessRule(allowed, reserved_ports_only=reserved_ports_only)
         self._connections_max = connections_max
+        self._list_exports = list_exports
         self._listeners: list[Listener] = []
         self._connections: set[Connection] = set()
         self._per_host: dict[str, int] = {}
@@ -129,7 +132,7 @@ class NfsServer:
     def _new_shared(self, loop: asyncio.AbstractEventLoop) -> Shared:
         dispatcher = Dispatcher(self._handler_failed)
         dispatcher.add(NFS_PROGRAM, NFS_V3, nfs3_handlers(self.exports, self.stats.procedures))
-        dispatcher.add(MOUNT_PROGRAM, MOUNT_V3, MountProcedures(self.exports).handlers())
+        dispatcher.add(MOUNT_PROGRAM, MOUNT_V3, MountProcedures(self.exports, listed=self._list_exports).handlers())
         dispatcher.guard(NFS_PROGRAM, NFS_V3, NOT_REPEATABLE, ReplayGuard(self.stats.procedures, loop.time))
         return Shared(
             loop=loop,

@@ -316,6 +316,10 @@ class FileSystem(ABC):
     def access(self, caller: Caller, node: Node) -> int:
         """The MAY_* bits this caller has on the node."""
 
+    def allowed(self, node: Node) -> int:
+        """The MAY_* bits that may be granted at all, whoever asks: what the layers below would not refuse."""
+        return MAY_READ | MAY_WRITE | MAY_EXECUTE
+
     @abstractmethod
     def readlink(self, caller: Caller, node: Node) -> bytes:
         """The target's bytes as they were given. EINVAL when it is no symlink."""

@@ -21,8 +21,8 @@ from nfsd.vfs.interface import (
 )
 
 OPERATIONS = (
-    "find", "lookup", "parent", "peek", "path", "getattr", "before", "after", "setattr", "access", "readlink",
-    "read", "write", "commit", "create", "mkdir", "symlink", "mknod", "link", "remove", "rmdir", "rename",
+    "find", "lookup", "parent", "peek", "path", "getattr", "before", "after", "setattr", "access", "allowed",
+    "readlink", "read", "write", "commit", "create", "mkdir", "symlink", "mknod", "link", "remove", "rmdir", "rename",
     "readdir", "statistics",
 )  # fmt: skip
 """Every method of `FileSystem` but `close`; the properties are passed on as properties."""
@@ -82,6 +82,9 @@ class Layer(FileSystem):
 
     def access(self, caller: Caller, node: Node) -> int:
         return self.inner.access(caller, node)
+
+    def allowed(self, node: Node) -> int:
+        return self.inner.allowed(node)
 
     def readlink(self, caller: Caller, node: Node) -> bytes:
         return self.inner.readlink(caller, node)

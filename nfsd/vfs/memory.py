@@ -342,7 +342,7 @@ class MemoryFileSystem(FileSystem):
         replaced = target.children.get(to_name)
         if replaced is node:
             return None
-        self._refuse_rename(node, target, replaced)
+        self._refuse_rename(node, source, target, replaced)
         gone = None if replaced is None else self._detach(target, to_name)
         # The new place first: a node without any place is a node that is gone.
         self._attach(target, to_name, node)
@@ -352,7 +352,7 @@ class MemoryFileSystem(FileSystem):
         return gone
 
     @staticmethod
-    def _refuse_rename(node: MemoryNode, target: MemoryNode, replaced: MemoryNode | None) -> None:
+    def _refuse_rename(node: MemoryNode, source: MemoryNode, target: MemoryNode, replaced: MemoryNode | None) -> None:
         step = target
         while node.kind == stat.S_IFDIR and step.places[0][0] is not step:
             if step is node:
@@ -360,6 +360,11 @@ class MemoryFileSystem(FileSystem):
             step = step.places[0][0]
         if replaced is None:
             return
+        step = source
+        while step is not replaced and step.places[0][0] is not step:
+            step = step.places[0][0]
+        if step is replaced:  # a directory that the file is in: rename(2) of Linux looks at this first
+            raise failure(errno.ENOTEMPTY)
         if node.kind == stat.S_IFDIR:
             if replaced.kind != stat.S_IFDIR:
                 raise failure(errno.ENOTDIR)

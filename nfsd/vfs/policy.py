@@ -46,7 +46,7 @@ OnDenied = Callable[[str, bytes, int], None]
 """Called with (operation, path from the root, errno) for each refusal."""
 
 _CHANGES = ("setattr", "write", "create", "mkdir", "symlink", "mknod", "link", "remove", "rmdir", "rename")
-_READS = ("lookup", "parent", "peek", "access", "readlink", "read", "readdir")
+_READS = ("lookup", "parent", "peek", "access", "allowed", "readlink", "read", "readdir")
 
 
 class Rights(NamedTuple):
@@ -90,7 +90,7 @@ class Policy(Layer):
         self._open: WeakKeyDictionary[Node, bool] = WeakKeyDictionary()
         unlimited = self._read.unlimited and self._write.unlimited
         if unlimited:
-            self.pass_on(*(name for name in _READS if not (read_only and name == "access")))
+            self.pass_on(*(name for name in _READS if not (read_only and name in ("access", "allowed"))))
             if not read_only:
                 self.pass_on(*_CHANGES)
 
@@ -168,11 +168,18 @@ class Policy(Layer):
         return found
 
     def access(self, caller: Caller, node: Node) -> int:
-        granted = self.inner.access(caller, node)
+        return self.inner.access(caller, node) & self.allowed(node)
+
+    def allowed(self, node: Node) -> int:
+        """A client asks ACCESS before it opens a file, so a file that cannot be written says so here: what is written
+        to an open file is cached, and its refusal would come when it is closed, where programs do not look. Of a
+        read-only volume's directories it is not said: the client then asks for the change itself and gets EROFS."""
+        granted = self.inner.allowed(node)
         rights = self._rights_of(node)
-        if self._read_only or not (rights.write or (node.kind == stat.S_IFDIR and rights.pass_through)):
+        directory = node.kind == stat.S_IFDIR
+        if not (rights.write or (directory and rights.pass_through)) or (self._read_only and not directory):
             granted &= ~MAY_WRITE
-        if not rights.read and not (node.kind == stat.S_IFDIR and rights.visible):
+        if not rights.read and not (directory and rights.visible):
             granted &= ~(MAY_READ | MAY_EXECUTE)
         return granted
 

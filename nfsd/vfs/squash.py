@@ -60,8 +60,8 @@ class Squash(Layer):
 
     def access(self, caller: Caller, node: Node) -> int:
         if self._caller.uid == 0:
-            return superuser_access(self.inner.getattr(node).st_mode)
-        return node.owner_access
+            return superuser_access(self.inner.getattr(node).st_mode) & self.inner.allowed(node)
+        return node.owner_access & self.inner.allowed(node)
 
     def _demand_names(self, directory: Node) -> None:
         if self._caller.uid != 0 and directory.kind == stat.S_IFDIR:

@@ -84,7 +84,7 @@ class NfsGateway:
         """
         self._storage = storage
         self._exports = ExportTable(secret)
-        self._server = NfsServer(self._exports, listen=listen, allowed=allowed)
+        self._server = NfsServer(self._exports, listen=listen, allowed=allowed, list_exports=False)
         self._on_events = on_events
         self._drained = drained
         self._chown = chown

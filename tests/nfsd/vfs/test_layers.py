@@ -13,7 +13,18 @@ import pytest
 import nfsd
 from nfsd.vfs.audit import Audit
 from nfsd.vfs.conformance import failing, settled
-from nfsd.vfs.interface import NO_CHANGES, Caller, Changes, CreateHow, FileSystem, Misplaced, Node, Stability
+from nfsd.vfs.interface import (
+    MAY_READ,
+    MAY_WRITE,
+    NO_CHANGES,
+    Caller,
+    Changes,
+    CreateHow,
+    FileSystem,
+    Misplaced,
+    Node,
+    Stability,
+)
 from nfsd.vfs.layer import OPERATIONS, Layer
 from nfsd.vfs.ledger import Ledger
 from nfsd.vfs.memory import MemoryFileSystem
@@ -231,6 +242,18 @@ async def test_moving_and_linking_are_no_way_round_the_policy() -> None:
     await settled(fs.rename(CALLER, src, b"main.py", nodes[b"sub"], b"main.py"))
     await settled(fs.rename(CALLER, src, b"sub", secret, b"sub"))
     await failing(errno.EACCES, lambda: fs.read(CALLER, nodes[b"main.py"], 0, 1))  # decided anew where it is now
+
+
+@pytest.mark.parametrize("uid", [0, 1000])
+async def test_access_through_the_stack_grants_what_the_policy_leaves(uid: int) -> None:
+    backend, nodes = await tree()
+    identity = SquashTo(uid, uid)
+    fixed = build_stack(backend, identity=identity, read_only=True)
+    assert fixed.access(CALLER, nodes[b"main.py"]) & MAY_WRITE == 0
+    assert fixed.access(CALLER, nodes[b"main.py"]) & MAY_READ
+    limited = build_stack(backend, identity=identity, read=["/**"], write=["/docs/**"])
+    assert limited.access(CALLER, nodes[b"main.py"]) & MAY_WRITE == 0
+    assert limited.access(CALLER, nodes[b"a"]) & MAY_WRITE
 
 
 async def test_a_file_of_two_names_has_the_rights_of_the_one_it_was_looked_up_by_last() -> None:

@@ -20,7 +20,7 @@ from aegis.domain.volume import Attachment, Volume, VolumeState
 from aegis.errors import Conflict, Denied, NotFound, Refused, WorldError
 from aegis.ids import new_id
 from aegis.ports import FileRules
-from nfsd.mount3.types import Mountstat3
+from nfsd.mount3.types import MOUNT_PROGRAM, MOUNT_V3, MountProc, Mountstat3
 from nfsd.nfs3.const import Nfsstat3
 from tests.support.peer import Peer
 
@@ -275,3 +275,17 @@ async def test_a_taken_port_is_named(world: World) -> None:
     with pytest.raises(WorldError, match=rf"127.0.0.1:{world.gateway.port} .*storage\.nfs_listen_addr"):
         await other.start()
     await other.close()
+
+
+async def test_the_exports_are_told_to_nobody(world: World, made: Volume) -> None:
+    await world.attached(made)
+
+    def work(peer: Peer) -> tuple[bytes, bytes]:
+        peer.mount(made.export_path.encode())
+        for xid, procedure in ((901, MountProc.EXPORT), (902, MountProc.DUMP)):
+            peer.send_record(peer.call_bytes(MOUNT_PROGRAM, MOUNT_V3, procedure, b"", xid))
+        return peer.reply(901), peer.reply(902)
+
+    exports, mounts = await world.ask(work)
+    assert exports[-4:] == mounts[-4:] == bytes(4)
+    assert made.id.encode() not in exports + mounts
