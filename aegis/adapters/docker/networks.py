@@ -1,8 +1,10 @@
 """The few shared bridge networks that containers are put on (`/networks/*`).
 
 The rules to know: Docker identifies networks by id, names may repeat (two simultaneous creations of one name can both
-succeed before API 1.44), so after creating we look whether we were alone, and the oldest stays. Docker's own address
-pools hold about 30 networks and are shared with everybody on the host, so the subnets are the caller's to give.
+succeed before API 1.44), so after creating we look whether we were alone, and the oldest stays. That settles it only
+where a subnet is given, as the daemon does: Docker gives a subnet once. Without one, who looked before an older twin
+was shown may be left with the younger. Docker's own address pools hold about 30 networks and are shared with everybody
+on the host, so the subnets are the caller's to give.
 """
 
 # mypy: untyped-calls-exclude=aiodocker
@@ -23,6 +25,7 @@ from aegis.errors import Conflict, ContainerFailed
 from aegis.ports import ManagedObject, NetworkInfo
 
 REMOVE_SECONDS = 30.0
+RACE_SECONDS = 3.0  # from the moment a subnet is taken until its network is listed
 _NO_SUBNET_TEXTS = ("overlap", "non-overlapping", "fully subnetted")
 
 
@@ -45,8 +48,13 @@ class Networks:
         async with self._creating:
             found = await self._oldest(name)
             if found is None:
-                await self._create(name, internal=internal, labels=labels, subnets=subnets)
-                found = await self._oldest(name)
+                try:
+                    await self._create(name, internal=internal, labels=labels, subnets=subnets)
+                    found = await self._oldest(name)
+                except ContainerFailed:
+                    found = await self._somebody_elses(name)
+                    if found is None:
+                        raise
             if found is None:
                 raise ContainerFailed(f"Network {name} was made and is gone again: somebody removes networks")
         self._check(found, internal=internal, subnets=subnets)
@@ -77,6 +85,15 @@ class Networks:
             if (surplus.get("Labels") or {}).get(MANAGED_LABEL) == "true":
                 await self._remove(surplus)
         return same[0] if same else None
+
+    async def _somebody_elses(self, name: str) -> dict[str, Any] | None:
+        """The network that took our subnet, if it is the one we wanted: another process was quicker. Docker takes the
+        subnet before it shows the network."""
+        patience = Patience(RACE_SECONDS)
+        while (found := await self._oldest(name)) is None:
+            if not await patience.pause():
+                return None
+        return found
 
     async def _create(self, name: str, *, internal: bool, labels: Mapping[str, str], subnets: Sequence[str]) -> None:
         refusal: EngineRefused | None = None

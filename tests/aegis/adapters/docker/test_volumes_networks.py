@@ -95,12 +95,13 @@ async def test_network_without_subnets_gets_one_from_docker(engine: DockerEngine
 
 async def test_simultaneous_creations_end_in_one_network(engine: DockerEngine, docker_host: HostDocker) -> None:
     adapters = [DockerEngine(str(docker_host.socket_path)) for _ in range(4)]  # as several processes would
-    made = await asyncio.gather(*(each.ensure_network("aegis-race", internal=True, labels=LABELS) for each in adapters))
+    wanted = {"internal": True, "labels": LABELS, "subnets": ("10.217.0.0/24",)}
+    made = await asyncio.gather(*(each.ensure_network("aegis-race", **wanted) for each in adapters))
     for each in adapters:
         await each.close()
     [left] = await engine.list_managed()
     assert left.name == "aegis-race"
-    assert set(made) == {await engine.ensure_network("aegis-race", internal=True, labels=LABELS)}
+    assert set(made) == {await engine.ensure_network("aegis-race", **wanted)}
 
 
 async def test_a_network_that_differs_is_refused_with_each_difference(engine: DockerEngine) -> None:
