@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from pathlib import Path
 from typing import cast
 
 from aegis import bootstrap
 from aegis.adapters.docker import DockerEngine, RegistryCredentials
+from aegis.adapters.docker.payloads import gateway_of
 from aegis.adapters.llm.registry import Models
 from aegis.adapters.llm.settings import ModelSettings
 from aegis.adapters.nfs import NfsGateway, Storage, handle_secret
@@ -89,7 +89,7 @@ def gateway(config: NodeConfig, directory: Path, pump: EventPump) -> NfsGateway:
 
 def bridge_address(config: NodeConfig) -> str:
     """The host's address on the containers' network: the first of its subnet, as Docker gives it."""
-    return str(ipaddress.ip_network(config.runtime.network_subnet)[1])
+    return gateway_of(config.runtime.network_subnet)
 
 
 def orchestrator_url(config: NodeConfig) -> str:

@@ -89,7 +89,7 @@ class NfsGateway:
         self._drained = drained
         self._chown = chown
         self._open: dict[str, _OpenVolume] = {}
-        self._opening: dict[str, asyncio.Lock] = {}
+        self._opening: dict[str, asyncio.Lock] = {}  # until the volume is deleted: others may wait for a lock
         self._ticker: asyncio.Task[None] | None = None
         self._probe_export = Export(
             path=PROBE_EXPORT,
@@ -134,11 +134,6 @@ class NfsGateway:
         """Of NFS and MOUNT alike."""
         return self._server.addresses[0][1]
 
-    @property
-    def server(self) -> NfsServer:
-        """For metrics."""
-        return self._server
-
     # ---- volumes ----
 
     async def create_storage(self, volume: Volume) -> None:
@@ -148,6 +143,7 @@ class NfsGateway:
         if volume.id in self._open:
             raise Conflict(f"volume {volume.id} is in use; detach it first")
         await self._storage.delete(volume)
+        self._opening.pop(volume.id, None)
 
     async def attach(self, volume: Volume, attachment: Attachment, rules: FileRules) -> str:
         """Export it; returns the path to mount.
@@ -259,8 +255,6 @@ class NfsGateway:
             if not opened.users:
                 del self._open[volume.id]
                 await opened.backend.close()
-        if volume.id not in self._open:
-            self._opening.pop(volume.id, None)
 
     @contextlib.asynccontextmanager
     async def _operators_view(self, volume: Volume) -> AsyncIterator[FileSystem]:

@@ -289,3 +289,11 @@ async def test_the_exports_are_told_to_nobody(world: World, made: Volume) -> Non
     exports, mounts = await world.ask(work)
     assert exports[-4:] == mounts[-4:] == bytes(4)
     assert made.id.encode() not in exports + mounts
+
+
+async def test_many_at_once_open_an_idle_volume_once_and_close_it_after_the_last(world: World, made: Volume) -> None:
+    await world.gateway.workspace(made).write("f", b"x")
+    for _ in range(5):
+        seen = await asyncio.gather(*(world.gateway.workspace(made).stat("f") for _ in range(10)))
+        assert {entry.size_bytes for entry in seen} == {1}
+    await world.gateway.delete_storage(made)  # refused while anybody has it open
