@@ -73,6 +73,13 @@ def mount_options(
     return f"addr={address},{between},port={port},mountport={mountport or port},mountproto=tcp"
 
 
+def read_only(options: str) -> str:
+    """The same mount, refused every change by the client itself: EROFS for each of them, also for a file opened to be
+    written, where a server can only say EACCES (to ACCESS). `nosharecache`: two mounts of one file system share a
+    superblock, and with it whether it is read-only, so a volume that is also mounted read-write must not be joined."""
+    return f"{options},ro,nosharecache"
+
+
 def outage_seconds(options: str) -> float | None:
     """How long a request waits for a gateway that is away before the container sees EIO; None: for ever (`hard`)."""
     parts = dict(part.partition("=")[::2] for part in options.split(","))

@@ -21,6 +21,7 @@ from uuid import uuid4
 from aegis.domain.execution import Execution
 from aegis.domain.labels import execution_labels
 from aegis.domain.manifest import AccessMode, PullPolicy, Runtime
+from aegis.domain.mounts import read_only
 from aegis.errors import AegisError, WorldError
 from aegis.ports import Clock, ContainerRuntime, ContainerSpec, NfsMount
 from aegis.services.recorder import Journal
@@ -135,14 +136,16 @@ class ContainerMaker:
         )
 
     def _mount(self, mounted: MountedVolume) -> NfsMount:
+        options = self._settings.mount_options(mounted.spec.mount_profile)
+        is_read_only = mounted.spec.access_mode is AccessMode.READ_ONLY
         return NfsMount(
             volume_name=f"{mounted.attachment.docker_volume_name}-{uuid4().hex[:12]}",
             target=mounted.spec.mount_path,
             address=self._settings.nfs_host,
             port=self._settings.nfs_port,
             export_path=mounted.export_path,
-            options=self._settings.mount_options(mounted.spec.mount_profile),
-            read_only=mounted.spec.access_mode is AccessMode.READ_ONLY,
+            options=read_only(options) if is_read_only else options,
+            read_only=is_read_only,
         )
 
 

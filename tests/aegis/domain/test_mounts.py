@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aegis.domain.mounts import PROFILES, check_mount_options, mount_options, outage_seconds
+from aegis.domain.mounts import PROFILES, check_mount_options, mount_options, outage_seconds, read_only
 
 
 def test_compat_is_the_pages_string_followed_by_the_ports() -> None:
@@ -58,3 +58,7 @@ def test_options_that_the_gateway_could_not_serve_are_refused(options: str, said
     with pytest.raises(ValueError, match=r"contradicts|missing|daemon|no mount option") as caught:
         check_mount_options(options)
     assert said in str(caught.value)
+
+
+def test_a_read_only_mount_is_one_of_its_own_even_beside_a_read_write_one_of_the_same_volume() -> None:
+    assert read_only("addr=a,nolock").split(",") == ["addr=a", "nolock", "ro", "nosharecache"]
