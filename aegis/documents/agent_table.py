@@ -101,7 +101,7 @@ def _regex(value: str) -> str:
 def _template(value: str) -> str:
     wrong = check_template(value)
     if wrong:
-        raise Mistake("a template whose variables exist", wrong)
+        raise Mistake("a template", wrong)
     return value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aegis.domain.manifest import AgentManifest
+from aegis.domain.manifest import AccessMode, AgentManifest
 from aegis.domain.prompt import render_prompt
 
 
@@ -13,8 +13,14 @@ def task_prompt(manifest: AgentManifest, text: str, number: int, feedback: str |
     values = {
         "instruction": manifest.instruction.strip(),
         "input": text.strip(),
-        "iteration_number": str(number),
+        "iteration_number": number,
+        "max_iterations": manifest.execution.max_iterations,
         "previous_error": feedback or "",
+        "agent": {"name": manifest.name, "version": manifest.version, "description": manifest.description.strip()},
+        "volumes": [
+            {"name": each.name, "path": each.mount_path, "read_only": each.access_mode is AccessMode.READ_ONLY}
+            for each in manifest.volumes
+        ],
     }
     return render_prompt(manifest.prompt_template, values)
 

@@ -1,37 +1,46 @@
-"""An agent's prompt from its template: the small part of Handlebars that manifests of the documents use.
-
-`{{name}}`, and `{{#if name}} ... {{/if}}` (also `{{else}}`), not nested. Values go in as they are and are not
-templates themselves, so that an input with braces in it stays what it is.
-"""
+"""An agent's prompt from its template (`aegis.domain.templates`): what a manifest may name in it, and the default."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+from aegis.domain.templates import Shape, check, parse, render
+from aegis.domain.templates.parse import Template
 
 DEFAULT_TEMPLATE = (
     "{{instruction}}\n\n{{input}}\n"
     "{{#if previous_error}}\nThe previous attempt was judged and did not pass:\n{{previous_error}}\n{{/if}}"
 )
-VARIABLES = ("instruction", "input", "iteration_number", "previous_error", "agentskills", "context")
-_IF = re.compile(r"\{\{#if ([A-Za-z_][\w.]*)\}\}(.*?)(?:\{\{else\}\}(.*?))?\{\{/if\}\}", re.DOTALL)
-_TAG = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+SHAPE: Final[Mapping[str, Shape]] = {
+    "instruction": None,
+    "input": None,
+    "iteration_number": None,
+    "previous_error": None,
+    "agentskills": None,
+    "context": None,
+    "max_iterations": None,
+    "agent": {"name": None, "version": None, "description": None},
+    "volumes": [{"name": None, "path": None, "read_only": None}],
+}
+"""`agentskills` and `context` are words of the documents and always empty here."""
 
 
-def check_template(template: str) -> str | None:
-    """What is wrong with a template, or None."""
-    rest = _IF.sub(lambda match: f"{{{{{match[1]}}}}}{match[2]}{match[3] or ''}", template)
-    for match in _TAG.finditer(rest):
-        if match[1] not in VARIABLES:
-            return f"{{{{{match[1]}}}}} is none of {', '.join(VARIABLES)}"
+def check_template(template: str, shape: Mapping[str, Shape] = SHAPE) -> str | None:
+    """What is wrong with a template, with its line and column, or None."""
+    try:
+        check(parse(template), shape)
+    except ValueError as error:
+        return str(error)
     return None
 
 
-def render_prompt(template: str | None, values: Mapping[str, str]) -> str:
-    """The prompt of one iteration; a variable without a value is empty. One pass: a value is never read as template."""
+def render_prompt(template: str | None, values: Mapping[str, Any]) -> str:
+    """The prompt of one iteration; a variable without a value is empty."""
+    return render(_parsed(DEFAULT_TEMPLATE if template is None else template), values).strip()
 
-    def choose(match: re.Match[str]) -> str:
-        return match[2] if values.get(match[1]) else (match[3] or "")
 
-    chosen = _IF.sub(choose, DEFAULT_TEMPLATE if template is None else template)
-    return _TAG.sub(lambda match: values.get(match[1], ""), chosen).strip()
+@lru_cache(maxsize=256)
+def _parsed(source: str) -> Template:
+    return parse(source)

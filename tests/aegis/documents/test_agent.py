@@ -166,7 +166,7 @@ SECOND = {"name": "data", "mount_path": "/data"}
         ({"spec.execution.validation": [{"type": "regex", "pattern": "("}]}, "missing )"),
         ({"spec.execution.validation": [{"type": "json_schema", "schema": {"type": 3}}]}, "is not valid"),
         ({"spec.execution.validation": [{"type": "script", "command": "a b"}]}, '["a", "b"]'),
-        ({"spec.task.prompt_template": "{{nonsense}}"}, "{{nonsense}} is none of"),
+        ({"spec.task.prompt_template": "{{nonsense}}"}, "there is no nonsense; there are: instruction"),
         ({"spec.env.AEGIS_AGENT_ID": "x"}, "the daemon sets the variables that begin with AEGIS_"),
         ({"kind": "AgentManifest"}, "wanted Agent"),
         ({"apiVersion": "v1"}, "100monkeys.ai/v1"),
