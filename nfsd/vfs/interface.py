@@ -146,16 +146,18 @@ class Node:
 
     `fileid` and `generation` together never name two different files of one file system, also not after
     the inode number was used again. `kind` is the S_IFMT part of the mode. `owner_access` caches the
-    owner's rwx bits so that the squash layer can refuse without a system call.
+    owner's rwx bits so that the squash layer can refuse without a system call. `verdict` is what a policy layer last
+    decided about the node, for that layer to know again; a table of its own would cost a weak reference a look-up.
     """
 
-    __slots__ = ("__weakref__", "fileid", "generation", "kind", "owner_access")
+    __slots__ = ("__weakref__", "fileid", "generation", "kind", "owner_access", "verdict")
 
     def __init__(self, fileid: int, generation: int, kind: int, owner_access: int = 7) -> None:
         self.fileid = fileid
         self.generation = generation
         self.kind = kind
         self.owner_access = owner_access
+        self.verdict: object = None
 
 
 class Caller(NamedTuple):

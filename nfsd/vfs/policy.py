@@ -15,7 +15,6 @@ import errno
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, NoReturn, TypeVar
-from weakref import WeakKeyDictionary
 
 from nfsd.vfs.failures import failure
 from nfsd.vfs.interface import (
@@ -65,6 +64,17 @@ class Rights(NamedTuple):
 _EVERYTHING = Rights(read=True, write=True, pass_through=True)
 
 
+class Verdict:
+    """What a node's `verdict` is: good as long as `epoch` is the layer's. `is_open`: everything below it is allowed."""
+
+    __slots__ = ("epoch", "is_open", "rights")
+
+    def __init__(self, epoch: object, rights: Rights, is_open: bool) -> None:
+        self.epoch = epoch
+        self.rights = rights
+        self.is_open = is_open
+
+
 def _ignore(_operation: str, _path: bytes, _code: int) -> None:
     pass
 
@@ -86,8 +96,7 @@ class Policy(Layer):
         self._read = PatternSet(read)
         self._write = PatternSet(write)
         self._on_denied = on_denied
-        self._rights: WeakKeyDictionary[Node, Rights] = WeakKeyDictionary()
-        self._open: WeakKeyDictionary[Node, bool] = WeakKeyDictionary()
+        self._forget()
         unlimited = self._read.unlimited and self._write.unlimited
         if unlimited:
             self.pass_on(*(name for name in _READS if not (read_only and name in ("access", "allowed"))))
@@ -96,6 +105,11 @@ class Policy(Layer):
 
     # ---- decisions ----
 
+    def _forget(self) -> None:
+        """Every verdict given so far: paths have changed."""
+        self._epoch = object()
+        self._all = Verdict(self._epoch, _EVERYTHING, True)  # one for all nodes below an open directory
+
     def _decide(self, path: Path, kind: int) -> Rights:
         way = kind == stat.S_IFDIR and (self._read.may_match_below(path) or self._write.may_match_below(path))
         return Rights(self._read.matches(path), self._write.matches(path), way)
@@ -103,20 +117,31 @@ class Policy(Layer):
     def _path(self, node: Node) -> Path:
         return split(self.inner.path(node))
 
+    def _verdict(self, node: Node) -> Verdict:
+        verdict = node.verdict
+        if type(verdict) is Verdict and verdict.epoch is self._epoch:
+            return verdict
+        return self._judge(node, self._path(node))
+
+    def _judge(self, node: Node, path: Path) -> Verdict:
+        """The verdict on the node as of this path, remembered for what is done to it next."""
+        rights = self._decide(path, node.kind)
+        is_open = node.kind == stat.S_IFDIR and self._read.covers_below(path) and self._write.covers_below(path)
+        verdict = node.verdict = Verdict(self._epoch, rights, is_open)
+        return verdict
+
     def _rights_of(self, node: Node) -> Rights:
-        rights = self._rights.get(node)
-        if rights is None:
-            rights = self._rights[node] = self._decide(self._path(node), node.kind)
-        return rights
+        verdict = node.verdict
+        if type(verdict) is Verdict and verdict.epoch is self._epoch:  # `_verdict`, without the call
+            return verdict.rights
+        return self._verdict(node).rights
 
     def _is_open(self, directory: Node) -> bool:
         """Whether everything below it may be read and written: then there is nothing to decide about a child."""
-        is_open = self._open.get(directory)
-        if is_open is None:
-            path = self._path(directory)
-            is_open = self._read.covers_below(path) and self._write.covers_below(path)
-            self._open[directory] = is_open
-        return is_open
+        verdict = directory.verdict
+        if type(verdict) is Verdict and verdict.epoch is self._epoch:
+            return verdict.is_open
+        return self._verdict(directory).is_open
 
     def _refuse(self, operation: str, path: Path, code: int = errno.EACCES) -> NoReturn:
         name = b"/".join(path)
@@ -155,11 +180,9 @@ class Policy(Layer):
     def _found(self, node: Node, directory: Node, name: bytes) -> Rights:
         """The node's rights as of this path, to be remembered for what is done to it next."""
         if self._is_open(directory):
-            if self._rights.get(node, _EVERYTHING) is not _EVERYTHING:  # found by another path before
-                self._rights[node] = _EVERYTHING
+            node.verdict = self._all
             return _EVERYTHING
-        rights = self._rights[node] = self._decide((*self._path(directory), name), node.kind)
-        return rights
+        return self._judge(node, (*self._path(directory), name)).rights
 
     def peek(self, directory: Node, name: bytes) -> tuple[Node, Attributes] | None:
         found = self.inner.peek(directory, name)
@@ -238,7 +261,10 @@ class Policy(Layer):
         self, caller: Caller, directory: Node, name: bytes, how: CreateHow, changes: Changes, verifier: bytes = b""
     ) -> Maybe[tuple[Node, Attributes]]:
         self._demand_entry("create", directory, name)
-        return self.inner.create(caller, directory, name, how, changes, verifier)
+        made = self.inner.create(caller, directory, name, how, changes, verifier)
+        if type(made) is tuple and self._is_open(directory):
+            made[0].verdict = self._all  # its WRITE and SETATTR come next
+        return made
 
     def mkdir(self, caller: Caller, directory: Node, name: bytes, changes: Changes) -> Maybe[tuple[Node, Attributes]]:
         self._demand_entry("mkdir", directory, name)
@@ -280,8 +306,10 @@ class Policy(Layer):
         if found is not None and not self._may_move(path, found[0].kind):
             self._refuse("rename", path)
         result = self.inner.rename(caller, from_directory, from_name, to_directory, to_name)
-        self._rights.clear()  # also of what lies below a directory that moved
-        self._open.clear()
+        if found is None or found[0].kind == stat.S_IFDIR:
+            self._forget()  # also what lies below a directory that moved
+        else:
+            found[0].verdict = None
         return result
 
     def _may_move(self, path: Path, kind: int) -> bool:
