@@ -12,6 +12,7 @@ import re
 import uuid
 
 from aegis.documents.readers import Mistake, Reader, matching, text
+from aegis.domain.hosts import split_port
 from aegis.ids import NAME_PATTERN
 
 ENVIRONMENT_VALUE_BYTES_MAX = 128 * 1024 - 1  # MAX_ARG_STRLEN of Linux holds for every string of execve
@@ -44,8 +45,15 @@ def _image(value: str) -> str:
 
 
 def _host(value: str) -> str:
-    wanted = "a host name (api.example.org, *.example.org) or an address or network (10.0.0.0/8)"
-    lower = value.strip().lower()
+    wanted = "a host name (api.example.org, *.example.org:8443) or an address or network (10.0.0.0/8)"
+    lower, port = split_port(value.strip().lower())
+    if port is not None:
+        if not 0 < port < 65536:
+            raise Mistake(wanted, "ports are 1 to 65535")
+        if "/" in lower:
+            raise Mistake(wanted, "a network has no port")
+        host = _host(lower[1:-1] if lower.startswith("[") else lower)
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if "://" in lower:
         host = lower.split("://", 1)[1].split("/", 1)[0].split(":", 1)[0]
         raise Mistake(wanted, f"this is a URL; the list is of hosts: {host}")
@@ -55,8 +63,6 @@ def _host(value: str) -> str:
         pass
     if re.fullmatch(r"[^/]+/.*", lower):
         raise Mistake(wanted, f"paths cannot be told apart here: {lower.split('/', 1)[0]}")
-    if re.fullmatch(r"[^:]+:[0-9]+", lower):
-        raise Mistake(wanted, f"ports cannot be told apart here: {lower.split(':', 1)[0]}")
     if len(lower) > 253 or not _HOST.fullmatch(lower):
         raise Mistake(wanted, "a wildcard stands for the whole first part only: *.example.org" if "*" in lower else "")
     return lower.rstrip(".")

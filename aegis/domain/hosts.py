@@ -1,7 +1,8 @@
 """Which hosts a list of them means: one matching of host names for tools, the proxy and the security contexts.
 
 A pattern is what manifests and the configuration take: a name (`api.example.org`: that name alone), `*.example.org`
-(every name below it, at any depth, and not `example.org` itself), an address, or a network (`10.0.0.0/8`).
+(every name below it, at any depth, and not `example.org` itself), an address, or a network (`10.0.0.0/8`). All but a
+network may end in a port (`api.example.org:8443`, `[2001:db8::1]:8443`) and then mean that port only.
 
 The rules to know: everything is compared in one normal form, and what has none (`0x7f.1`, a name with a space) is a
 ValueError and never an answer, because resolvers read it otherwise than we do. A name is matched as a name: what it
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -21,6 +22,8 @@ from aegis.domain.manifest import NetworkMode, NetworkPolicy
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 HOST_CHARACTERS_MAX = 253  # RFC 1035 section 2.3.4, without the last dot
+WEB_PORTS = (80, 443)  # what allowing a host allows of it, unless its pattern names another port
+_PORT = re.compile(r"(?P<host>[^:]+|\[[^\]]*\]):(?P<port>[0-9]{1,5})")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*")  # as a last label: an IPv4 address to inet_aton(3) and to browsers
 
@@ -39,7 +42,7 @@ def normal_host(host: str) -> str:
     text = host.strip().lower()
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]
-    address = _address(text)
+    address = as_address(text)
     if address is not None:
         return str(address)
     text = text.removesuffix(".")
@@ -67,39 +70,68 @@ def url_host(url: str) -> str:
     return normal_host(parts.hostname)
 
 
+def split_port(pattern: str) -> tuple[str, int | None]:
+    """A pattern without its port, and the port if it has one."""
+    match = _PORT.fullmatch(pattern)
+    return (match["host"], int(match["port"])) if match else (pattern, None)
+
+
 def host_matches(pattern: str, host: str) -> bool:
-    """`host` in its normal form (`normal_host`)."""
+    """`host` in its normal form (`normal_host`). A port of the pattern is another question: `first_match`."""
+    pattern, _ = split_port(pattern)
     if "/" in pattern:
-        address = _address(host)
+        address = as_address(host)
         network = ipaddress.ip_network(pattern, strict=False)
         return address is not None and address.version == network.version and address in network
     if pattern.startswith("*."):
-        return _address(host) is None and host.endswith(normal_host(pattern[2:]).join((".", "")))
+        return as_address(host) is None and host.endswith(normal_host(pattern[2:]).join((".", "")))
     return normal_host(pattern) == host
 
 
-def first_match(patterns: Iterable[str], host: str) -> str | None:
-    """The pattern that means this host; `host` in its normal form."""
-    return next((pattern for pattern in patterns if host_matches(pattern, host)), None)
+def first_match(
+    patterns: Iterable[str], host: str, port: int | None = None, *, ports: Collection[int] | None = None
+) -> str | None:
+    """The pattern that means this host and, where the caller knows one, this port; `host` in its normal form. `ports`:
+    what a pattern without a port means; None: every port."""
+    return next((each for each in patterns if host_matches(each, host) and _port_matches(each, port, ports)), None)
 
 
-def network_ruling(policy: NetworkPolicy, host: str) -> Ruling:
-    """What an execution's own network policy says of a host in its normal form. What `denylist` names is refused in
-    every mode; `allow` allows what `allowlist` names and nothing else, `deny` the rest, `none` nothing."""
+def _port_matches(pattern: str, port: int | None, ports: Collection[int] | None) -> bool:
+    if port is None:
+        return True
+    _, wanted = split_port(pattern)
+    if wanted is not None:
+        return port == wanted
+    return ports is None or port in ports
+
+
+def network_ruling(
+    policy: NetworkPolicy, host: str, port: int | None = None, *, ports: Collection[int] = WEB_PORTS
+) -> Ruling:
+    """What an execution's own network policy says of a host in its normal form, and of a port of it where one is known.
+
+    What `denylist` names is refused in every mode, on every port unless it names one; `allow` allows what `allowlist`
+    names and nothing else, `deny` the rest, `none` nothing. Allowed are `ports`, and what an entry itself names. Mode
+    `deny` allows no address in the place of a name: it would be a way to every name on the list."""
     if policy.mode is NetworkMode.NONE:
         return Ruling(False, "security.network: mode none")
-    denied = first_match(policy.denylist, host)
+    denied = first_match(policy.denylist, host, port)
     if denied is not None:
         return Ruling(False, f"security.network.denylist: {denied}")
     if policy.mode is NetworkMode.DENY:
+        if as_address(host) is not None:
+            return Ruling(False, "security.network: mode deny goes by names, and this is an address")
+        if port is not None and port not in ports:
+            return Ruling(False, f"security.network: mode deny allows the ports {', '.join(map(str, sorted(ports)))}")
         return Ruling(True, "security.network: not on the denylist")
-    allowed = first_match(policy.allowlist, host)
+    allowed = first_match(policy.allowlist, host, port, ports=ports)
     if allowed is None:
         return Ruling(False, f"security.network.allowlist: {', '.join(policy.allowlist) or 'empty'}")
     return Ruling(True, f"security.network.allowlist: {allowed}")
 
 
-def _address(text: str) -> Address | None:
+def as_address(text: str) -> Address | None:
+    """The address that this is in its canonical form (an IPv4 one that IPv6 wraps unwrapped); None for a name."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

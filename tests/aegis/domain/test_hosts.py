@@ -102,6 +102,42 @@ def test_the_denylist_is_asked_first_and_the_mode_decides_the_rest() -> None:
     assert "denylist: secret.example.org" in network_ruling(allow, "secret.example.org").rule
 
 
+@pytest.mark.parametrize(
+    ("pattern", "port", "meant"),
+    [
+        ("example.org", 443, True),
+        ("example.org", 8443, False),
+        ("example.org:8443", 8443, True),
+        ("example.org:8443", 443, False),
+        ("*.org:8443", 8443, True),
+        ("example.org:8443", None, True),
+    ],
+)
+def test_allowing_a_host_allows_the_webs_ports_or_the_one_it_names(pattern: str, port: int | None, meant: bool) -> None:
+    assert network_ruling(NetworkPolicy(allowlist=(pattern,)), "example.org", port).allowed is meant
+
+
+def test_denying_a_host_denies_every_port_or_the_one_it_names() -> None:
+    policy = NetworkPolicy(mode=NetworkMode.DENY, denylist=("a.test", "b.test:8080"))
+    ports = (80, 8080)
+    asked = [("a.test", 8080), ("b.test", 8080), ("b.test", 80), ("c.test", 8080), ("c.test", 22)]
+    assert [network_ruling(policy, *each, ports=ports).allowed for each in asked] == [False, False, True, True, False]
+
+
+def test_mode_deny_allows_no_address_in_the_place_of_a_name() -> None:
+    policy = NetworkPolicy(mode=NetworkMode.DENY, denylist=("a.test",))
+    assert [network_ruling(policy, host).allowed for host in ("93.184.215.14", "2606:4700::1", "b.test")] == [
+        *(False, False, True)
+    ]
+
+
+def test_an_address_with_a_port_is_matched_as_one() -> None:
+    assert first_match(["[2001:db8::1]:8443"], "2001:db8::1", 8443)
+    assert not first_match(["[2001:db8::1]:8443"], "2001:db8::1", 443)
+    assert first_match(["10.0.0.1:99"], "10.0.0.1", 99)
+    assert host_matches("2001:db8::99", "2001:db8::99")
+
+
 @given(st.text(max_size=80))
 def test_any_text_has_a_normal_form_that_is_its_own_or_none(text: str) -> None:
     try:
