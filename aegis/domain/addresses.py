@@ -3,8 +3,8 @@
 A name that an agent may use can resolve to anything, by mistake or on purpose. So whoever connects on an agent's behalf
 asks here about each address, and connects to that very address.
 
-The rule to know: an address within an address (IPv4-mapped, NAT64) is judged by what it wraps, for the network may unwrap
-it on the way. Tunnels whose far end anybody may be (6to4, Teredo) are refused as a whole.
+The rule to know: an address within an address (IPv4-mapped, NAT64) is judged by what it wraps, for the network may
+unwrap it on the way. Tunnels whose far end anybody may be (6to4, Teredo) are refused as a whole.
 """
 
 from __future__ import annotations
