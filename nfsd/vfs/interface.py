@@ -1,17 +1,16 @@
 """The seam between the front ends and the storage: what a file system is here.
 
-Every front end (the NFSv3 procedures, an embedder's own file tools) speaks to one `FileSystem`,
-and a `FileSystem` is a stack: audit > identity (squash or mapped) > policy > quota > backend.
-Each layer has this interface and holds the next one; what a layer does not touch it passes on by
-binding the inner method in its constructor, so a layer that has nothing to say costs nothing.
+Every front end (the NFSv3 procedures, an embedder's own file tools) speaks to one `FileSystem`, and a `FileSystem` is a
+stack: audit > identity (squash or mapped) > policy > quota > backend. Each layer has this interface and holds the next
+one; what it does not touch it passes on by binding the inner method in its constructor, at no cost.
 
 The rules a reader must know before changing anything:
 
 - This package knows no RPC and no NFS. Files are `Node`s, names are `bytes`, failures are `OSError`
   with an errno; the front end turns an errno into its own status.
-- All Python state is touched on the event loop's thread only. A method does its work at once and
-  returns the result, or, when it has to wait (flush, cold read, big deletion, search of the tree),
-  returns a `Later`. Threads of the offload pool run system calls on pinned descriptors, nothing else.
+- All Python state is touched on the event loop's thread only. A method works at once and returns the result, or,
+  when it has to wait (flush, cold read, big deletion, search of the tree), returns a `Later`. Threads of the offload
+  pool run system calls on pinned descriptors, nothing else.
 - Any method that takes a node may raise `Misplaced`: somebody on the host moved the file. The front end
   awaits `find(error.fileid, error.generation)` and calls again, in one place for all procedures; a front end
   that does not know it answers ESTALE, which is what the errno says.
@@ -144,10 +143,10 @@ class Attributes(Protocol):
 class Node:
     """One file of any type, as long as it exists: what a handle stands for. Backends subclass it.
 
-    `fileid` and `generation` together never name two different files of one file system, also not after
-    the inode number was used again. `kind` is the S_IFMT part of the mode. `owner_access` caches the
-    owner's rwx bits so that the squash layer can refuse without a system call. `verdict` is what a policy layer last
-    decided about the node, for that layer to know again; a table of its own would cost a weak reference a look-up.
+    `fileid` and `generation` together never name two different files of one file system, also not after the inode
+    number was used again. `kind` is the S_IFMT part of the mode. `owner_access` keeps the owner's rwx bits so that the
+    squash layer can refuse without a system call; `verdict` is what a policy layer decided; a table of
+    its own would cost a weak reference a look-up.
     """
 
     __slots__ = ("__weakref__", "fileid", "generation", "kind", "owner_access", "verdict")
