@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from integration.lab import debian, engine, kernel, machine
+from integration.lab import debian, engine, kernel, machine, wide_state
 from integration.lab.state import State
 
 CACHE_BYTES = 2 << 30
@@ -50,8 +50,11 @@ def _tun() -> Finding:
 
 
 def _client() -> Finding:
-    kind = "this machine's kernel" if kernel.host_has_nfs() else "User Mode Linux"
-    return Finding(True, f"kernel NFS client: {kind}")
+    if kernel.host_has_nfs():
+        return Finding(True, "kernel NFS client: this machine's kernel")
+    if not wide_state.cpu_is_wide():
+        return Finding(True, "kernel NFS client: User Mode Linux")
+    return _packages("kernel NFS client, User Mode Linux with a shim for AMX", wide_state.COMPILER)
 
 
 def _engine() -> Finding:

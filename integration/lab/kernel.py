@@ -14,7 +14,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from integration.lab import agent, debian
+from integration.lab import agent, debian, wide_state
 from integration.lab.errors import LabError
 from integration.lab.guest import AGENT_PORT, Guest
 from integration.lab.network import HOST, Network
@@ -95,7 +95,7 @@ def _start_uml(state: State, network: Network) -> KernelClient:
             f"vec0:transport=tap,ifname={tap.name},depth=64,gro=1", f"LAB_ADDRESS={tap.address}", f"LAB_GATEWAY={HOST}",
             f"LAB_EXCHANGE={exchange}", f"LAB_PORT={AGENT_PORT}",
         ],
-        env={"TMPDIR": _room_for_memory(state)}, name=f"uml-{tap.name}",
+        env={"TMPDIR": _room_for_memory(state), **wide_state.environment(state)}, name=f"uml-{tap.name}",
     )  # fmt: skip
     return _ready(KernelClient(network, tap.address, process, exchange), process)
 
