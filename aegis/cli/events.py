@@ -151,6 +151,7 @@ KINDS: dict[str, Callable[[Event, dict[str, Any]], Iterator[Line]]] = {
     "dispatch.sent": _quiet,
     "dispatch.completed": _dispatch_completed,
     "tool.called": _tool_called,
+    "tool.allowed": _quiet,
     "tool.completed": _quiet,
     "tool.denied": _said("  denied: {reason}", "yellow"),
     "model.called": _model_called,

@@ -5,7 +5,8 @@ Kinds in use: execution.created|started|completed|failed|cancelled,
 iteration.started|retried|refining|succeeded|failed (retried: the world failed, and it is not counted),
 image.pulling|progress|failed|pulled, container.created|started|killed|exited|removed,
 volume.created|attached|detached|deleted,
-dispatch.sent|completed, tool.called|completed|denied, model.called|failed, validator.judged,
+dispatch.sent|completed, tool.called|allowed|denied|completed (allowed and denied name the rules that decided),
+model.called|failed, validator.judged,
 file.* (from the gateway's audit), mount.refused.
 """
 

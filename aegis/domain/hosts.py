@@ -70,6 +70,12 @@ def url_host(url: str) -> str:
     return normal_host(parts.hostname)
 
 
+def url_port(url: str) -> int | None:
+    """The port of a URL, its scheme's where it names none; None for a scheme whose port we do not know. ValueError."""
+    parts = urlsplit(url)
+    return parts.port or {"http": 80, "https": 443, "ws": 80, "wss": 443}.get(parts.scheme.lower())
+
+
 def split_port(pattern: str) -> tuple[str, int | None]:
     """A pattern without its port, and the port if it has one."""
     match = _PORT.fullmatch(pattern)

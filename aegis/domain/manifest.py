@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from aegis.domain.contexts import DEFAULT_CONTEXT, SecurityContext
+
 NANOSECONDS_PER_CPU = 1_000_000_000
 
 
@@ -155,3 +157,5 @@ class AgentManifest(Model):
     volumes: tuple[VolumeSpec, ...] = ()
     execution: ExecutionPlan = ExecutionPlan()
     tools: tuple[str, ...] = ("cmd.run", "fs.*")  # patterns of the tools the model may call
+    security_context: str = DEFAULT_CONTEXT  # one of the node's or of its own; see aegis.services.policy
+    security_contexts: tuple[SecurityContext, ...] = ()  # its own

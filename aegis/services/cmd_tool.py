@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
+from aegis.domain.capabilities import Touched
 from aegis.domain.text import shorten
 from aegis.services.tools import RESULT_CHARACTERS_MAX, Arguments, DispatchRequest, Tool, ToolContext
 
@@ -34,6 +35,10 @@ async def run_command(arguments: CommandArguments, context: ToolContext) -> Disp
     )
 
 
+def _touches(arguments: CommandArguments, _context: ToolContext) -> Touched:
+    return Touched(command=(arguments.command, *arguments.args))
+
+
 def result_text(result: Mapping[str, Any]) -> str:
     """A `dispatch_result` as the model reads it."""
     room = RESULT_CHARACTERS_MAX // 2
@@ -53,4 +58,6 @@ CMD_RUN = Tool(
     "involved: for pipes or variables use command `sh` with args `-c` and the line.",
     CommandArguments,
     run_command,
+    _touches,
+    in_container=True,
 )

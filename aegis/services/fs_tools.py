@@ -1,15 +1,19 @@
 """`fs.*`: the agent's files, handled by the daemon on the volumes themselves, without a command in the container.
 
-Paths are as in the container. Everything goes through `Workspaces`, so policy, quota and audit are NFS's own.
+Paths are as in the container. Everything goes through `Workspaces`, so policy, quota and audit are NFS's own. What a
+call touches (for the security contexts) is said beside each tool; symlinks are followed by none, so a path is the file.
 """
 
 from __future__ import annotations
 
 import posixpath
+import re
+from itertools import takewhile
 from typing import Annotated, Final
 
 from pydantic import Field
 
+from aegis.domain.capabilities import FileUse, Touched
 from aegis.domain.globs import matches
 from aegis.errors import Conflict, Denied, NotFound, Refused
 from aegis.services.judging.jobs import JobFailed, Jobs
@@ -22,6 +26,7 @@ LISTED_MAX: Final = 1000
 GREP_FILES_MAX: Final = 2000
 GREP_BYTES_MAX: Final = 16 * 1024 * 1024  # of all files of one search together
 GREP_LINES_MAX: Final = 200
+_WILD = re.compile(r"[*?\[]")
 
 Path = Annotated[str, Field(min_length=1, max_length=4096, description="A path as in the container")]
 Text = Annotated[str, Field(max_length=WRITE_CHARACTERS_MAX)]
@@ -176,14 +181,49 @@ async def _make_directories(files: Workspaces, path: str) -> None:
                 raise
 
 
+def _reads(arguments: PathArguments, context: ToolContext) -> Touched:
+    return Touched(reads=(FileUse(context.files.absolute(arguments.path)),))
+
+
+def _writes(arguments: PathArguments | WriteArguments, context: ToolContext) -> Touched:
+    return Touched(writes=(FileUse(context.files.absolute(arguments.path)),))
+
+
+def _edits(arguments: EditArguments, context: ToolContext) -> Touched:
+    use = (FileUse(context.files.absolute(arguments.path)),)
+    return Touched(reads=use, writes=use)
+
+
+def _searches(arguments: GrepArguments, context: ToolContext) -> Touched:
+    """Also for a path that turns out to be a file: whether it is one is not looked up before it may be."""
+    path = context.files.absolute(arguments.path or context.files.working_directory)
+    return Touched(reads=(FileUse(path, below=True),))
+
+
+def _finds(arguments: GlobArguments, context: ToolContext) -> Touched:
+    """Everything below the part of the pattern that is no pattern yet, on each volume that is mounted there."""
+    pattern = context.files.absolute(arguments.pattern)
+    parts = list(takewhile(lambda part: not _WILD.search(part), pattern.split("/")))
+    start = "/".join(parts) or "/"
+    if start == pattern:
+        return Touched(reads=(FileUse(start),))
+    mounts = [mount for mount in context.files.mount_paths if mount.startswith(start.rstrip("/") + "/")]
+    within = [start] if context.files.is_mounted(start) or not mounts else []
+    return Touched(reads=tuple(FileUse(path, below=True) for path in [*within, *mounts]))
+
+
+def _deletes(arguments: PathArguments, context: ToolContext) -> Touched:
+    return Touched(writes=(FileUse(context.files.absolute(arguments.path), below=True),))
+
+
 def fs_tools(jobs: Jobs) -> list[Tool]:
     return [
-        Tool("fs.read", "Read a text file.", PathArguments, read),
-        Tool("fs.write", "Write a file, replacing it; missing directories are made.", WriteArguments, write),
-        Tool("fs.edit", "Replace one piece of text in a file.", EditArguments, edit),
-        Tool("fs.list", "List a directory: kind, size in bytes, name.", PathArguments, list_directory),
-        Tool("fs.grep", "Find lines by a regular expression, below a directory.", GrepArguments, Grep(jobs)),
-        Tool("fs.glob", "Find files by name; `**` is any number of directories.", GlobArguments, glob),
-        Tool("fs.create_dir", "Make a directory and those above it.", PathArguments, make_directory),
-        Tool("fs.delete", "Delete a file, or a directory with everything in it.", PathArguments, delete),
+        Tool("fs.read", "Read a text file.", PathArguments, read, _reads),
+        Tool("fs.write", "Write a file, replacing it; missing directories are made.", WriteArguments, write, _writes),
+        Tool("fs.edit", "Replace one piece of text in a file.", EditArguments, edit, _edits),
+        Tool("fs.list", "List a directory: kind, size in bytes, name.", PathArguments, list_directory, _reads),
+        Tool("fs.grep", "Find lines by a regular expression, below a directory.", GrepArguments, Grep(jobs), _searches),
+        Tool("fs.glob", "Find files by name; `**` is any number of directories.", GlobArguments, glob, _finds),
+        Tool("fs.create_dir", "Make a directory and those above it.", PathArguments, make_directory, _writes),
+        Tool("fs.delete", "Delete a file, or a directory with everything in it.", PathArguments, delete, _deletes),
     ]

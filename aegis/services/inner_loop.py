@@ -30,6 +30,7 @@ from aegis.ports import Clock, EventSink, Gateway, LanguageModels, Message, Mode
 from aegis.services.cmd_tool import result_text
 from aegis.services.conversation import CONVERSATION_CHARACTERS_MAX, Conversation, Dispatch
 from aegis.services.outcomes import IterationFailed
+from aegis.services.rates import RateLimits, allowed_calls
 from aegis.services.recorder import Journal
 from aegis.services.timing import Retries, retried
 from aegis.services.tools import EVENT_CHARACTERS_MAX, ToolBox, ToolContext
@@ -110,7 +111,8 @@ class InnerLoop:
             conversation = Conversation((system, Message("user", prompt)))
             await self._store.save_inner_loop(execution.id, number, conversation.to_json())
         ended: asyncio.Future[FinalResponse] = asyncio.get_running_loop().create_future()
-        context = ToolContext(execution, files, journal)
+        rates = RateLimits(lambda: allowed_calls(self._store, execution.id))
+        context = ToolContext(execution, files, journal, rates)
         session = Session(execution, number, prompt, conversation, context, ended)
         if execution.id in self._sessions:
             raise Conflict(f"Execution {execution.id} has an iteration under way already")
@@ -225,7 +227,7 @@ class InnerLoop:
             data = {"dispatch_id": result.dispatch_id, "command": result.command, "args": list(result.args)}
             await session.tools.journal.tell("dispatch.sent", cwd=result.cwd, **data)
         else:
-            await self._save(session, conversation.with_result(call.id, result))
+            await self._save(session, conversation.with_result(call.id, result.text))
 
     async def _ask_model(self, session: Session) -> None:
         conversation = session.conversation

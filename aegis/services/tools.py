@@ -1,24 +1,28 @@
 """The tools a model may call: what it is told of them, who may use them, and what comes back.
 
-The rules to know: the manifest's patterns are asked before every call, here and nowhere else. Whatever goes wrong with
-a call is its result, as text the model can act on; only failures of ours are exceptions. Every result has a bound.
+The rules to know: `ToolBox.call` is the only way to a tool, and it asks the policy (`policy.py`) before every call. The
+decision is an event, stored before the tool runs. Whatever goes wrong with a call is its result, as text the model can
+act on; only failures of ours are exceptions. Every result has a bound.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from aegis.domain.capabilities import Touched
+from aegis.domain.events import Event
 from aegis.domain.execution import Execution
-from aegis.domain.policy import tool_allowed
 from aegis.domain.text import shorten
 from aegis.errors import Refused
 from aegis.ids import new_id
 from aegis.ports import ToolCall, ToolSpec
 from aegis.services.conversation import Dispatch
+from aegis.services.policy import Decision, ToolPolicy
+from aegis.services.rates import RateLimits
 from aegis.services.recorder import Journal
 from aegis.services.workspaces import Workspaces
 
@@ -39,10 +43,14 @@ class ToolContext:
     execution: Execution
     files: Workspaces
     journal: Journal
+    rates: RateLimits = field(default_factory=RateLimits)
 
 
 A = TypeVar("A", bound=Arguments)
-Run = Callable[[Any, ToolContext], Awaitable["str | DispatchRequest"]]
+Perform = Callable[[Any, ToolContext], Awaitable["str | DispatchRequest"]]
+Touches = Callable[[Any, ToolContext], Touched]
+Caller = Literal["model", "agent"]
+"""Who calls: the model, through the inner loop, or a process in the container, through SMCP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,54 +64,99 @@ class DispatchRequest:
     max_output_bytes: int
 
 
+def touches_nothing_known(_arguments: Any, _context: ToolContext) -> Touched:
+    return Touched()
+
+
 @dataclass(frozen=True, slots=True)
 class Tool:
+    """`perform` is for `ToolBox.call` alone. `touches` says what a call is measured by; a tool that does not say it is
+    denied by every list. `in_container`: it brings a command into the container; a process there has no need of it."""
+
     name: str
     description: str
     arguments: type[Arguments]
-    run: Run
+    perform: Perform
+    touches: Touches = touches_nothing_known
+    in_container: bool = False
 
     def spec(self) -> ToolSpec:
         return ToolSpec(self.name, self.description, _without_titles(self.arguments.model_json_schema()))
 
 
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """`failed`: denied, or gone wrong; the text says why."""
+
+    text: str
+    failed: bool = False
+
+
 class ToolBox:
-    """All tools of the node; an execution sees those its manifest allows."""
+    """All tools of the node; an execution sees those that may be allowed to it."""
 
-    def __init__(self, tools: Sequence[Tool]) -> None:
+    def __init__(self, tools: Sequence[Tool], policy: ToolPolicy | None = None) -> None:
         self._tools = {tool.name: tool for tool in tools}
+        self._policy = policy or ToolPolicy()
 
-    def specs(self, execution: Execution) -> list[ToolSpec]:
-        allowed = execution.manifest.tools
-        return [tool.spec() for tool in self._tools.values() if tool_allowed(allowed, tool.name)]
+    def specs(self, execution: Execution, caller: Caller = "model") -> list[ToolSpec]:
+        return [
+            tool.spec()
+            for tool in self._tools.values()
+            if self._policy.by_name(execution.manifest, tool.name).allowed
+            and not (tool.in_container and caller == "agent")
+        ]
 
-    async def call(self, call: ToolCall, context: ToolContext) -> str | Dispatch:
-        """The result's text, or the dispatch that will bring it."""
-        arguments = {name: _for_event(value) for name, value in call.arguments.items()}
-        await context.journal.tell("tool.called", name=call.name, arguments=arguments)
-        refusal = self._refusal(call, context.execution)
-        if refusal:
-            await context.journal.tell("tool.denied", name=call.name, reason=refusal)
-            return f"error: {refusal}"
-        tool = self._tools[call.name]
+    async def call(self, call: ToolCall, context: ToolContext, caller: Caller = "model") -> ToolResult | Dispatch:
+        """The result, or the dispatch that will bring it."""
         try:
-            result = await tool.run(_parse(tool, call), context)
+            decision, arguments = await self._decide(call, context, caller)
+        except Refused as error:  # no arguments to decide about
+            await context.journal.sink.emit(_called(call, context, caller))
+            return await self._completed(call, context, ToolResult(f"error: {error}", failed=True))
+        if not decision.allowed:
+            denied = context.journal.event(
+                "tool.denied", name=call.name, reason=decision.refusal, rules=list(decision.rules)
+            )
+            await context.journal.sink.emit(_called(call, context, caller), denied)
+            return ToolResult(f"error: {decision.refusal}", failed=True)
+        allowed = context.journal.event("tool.allowed", name=call.name, rules=list(decision.rules))
+        await context.journal.sink.emit(_called(call, context, caller), allowed)
+        try:
+            result = await self._tools[call.name].perform(arguments, context)
         except Refused as error:
-            result = f"error: {error}"
+            return await self._completed(call, context, ToolResult(f"error: {error}", failed=True))
         if isinstance(result, DispatchRequest):
             return _dispatch(call, result)
-        result = shorten(result, RESULT_CHARACTERS_MAX)
-        await context.journal.tell("tool.completed", name=call.name, result=_for_event(result))
+        return await self._completed(call, context, ToolResult(shorten(result, RESULT_CHARACTERS_MAX)))
+
+    async def _decide(self, call: ToolCall, context: ToolContext, caller: Caller) -> tuple[Decision, Arguments | None]:
+        """By the name first: what is wrong with the arguments of a tool that is denied anyway is nobody's business."""
+        manifest, tool = context.execution.manifest, self._tools.get(call.name)
+        if tool is None:
+            known = ", ".join(spec.name for spec in self.specs(context.execution, caller))
+            return Decision(
+                ("no such tool",), f"there is no tool {call.name!r:.100}; there are: {known or 'none'}"
+            ), None
+        decision = self._policy.by_name(manifest, tool.name)
+        if tool.in_container and caller == "agent":
+            why = f"{tool.name} runs commands in the container, and you are in it: run the command yourself"
+            decision = Decision(("smcp",), why)
+        if not decision.allowed:
+            return decision, None
+        arguments = _parse(tool, call)
+        touched, mounts = tool.touches(arguments, context), context.files.mount_paths
+        clock = context.journal.clock
+        return await self._policy.decide(manifest, tool.name, touched, mounts, context.rates, clock), arguments
+
+    async def _completed(self, call: ToolCall, context: ToolContext, result: ToolResult) -> ToolResult:
+        await context.journal.tell("tool.completed", name=call.name, result=_for_event(result.text))
         return result
 
-    def _refusal(self, call: ToolCall, execution: Execution) -> str:
-        allowed = execution.manifest.tools
-        if call.name not in self._tools:
-            known = ", ".join(spec.name for spec in self.specs(execution))
-            return f"there is no tool {call.name!r:.100}; there are: {known or 'none'}"
-        if not tool_allowed(allowed, call.name):
-            return f"the tool {call.name} is not allowed here (allowed: {', '.join(allowed) or 'none'})"
-        return ""
+
+def _called(call: ToolCall, context: ToolContext, caller: Caller) -> Event:
+    arguments = {name: _for_event(value) for name, value in call.arguments.items()}
+    return context.journal.event("tool.called", name=call.name, arguments=arguments, caller=caller)
 
 
 def _parse(tool: Tool, call: ToolCall) -> Arguments:

@@ -41,10 +41,14 @@ class Workspaces:
         absolute = self.absolute(path)
         for each in self._mounted:
             mount = each.spec.mount_path
-            if absolute == mount or absolute.startswith(mount.rstrip("/") + "/"):
+            if _inside(absolute, mount):
                 return self._gateway.workspace(each.volume, each.attachment), absolute[len(mount) :].lstrip("/")
         where = ", ".join(self.mount_paths) or "nothing is mounted"
         raise Denied(f"{path} is not in a workspace; use cmd.run for other files of the container ({where})")
+
+    def is_mounted(self, path: str) -> bool:
+        """Whether an absolute path is on one of the volumes."""
+        return any(_inside(path, mount) for mount in self.mount_paths)
 
     async def read(self, path: str, *, bytes_max: int) -> bytes:
         workspace, relative = self.locate(path)
@@ -78,3 +82,7 @@ class Workspaces:
     def _shown(self, path: str, top: str, relative: str) -> str:
         below = relative[len(top) :].lstrip("/") if top else relative
         return posixpath.join(self.absolute(path), below)
+
+
+def _inside(path: str, mount: str) -> bool:
+    return path == mount or path.startswith(mount.rstrip("/") + "/")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aegis.domain.hosts import first_match, host_matches, network_ruling, normal_host, url_host
+from aegis.domain.hosts import first_match, host_matches, network_ruling, normal_host, url_host, url_port
 from aegis.domain.manifest import NetworkMode, NetworkPolicy
 
 
@@ -87,6 +87,14 @@ def test_a_urls_host_is_where_a_client_would_connect(url: str, host: str) -> Non
 def test_a_url_without_a_certain_host_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         url_host(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [("http://a.test", 80), ("HTTPS://a.test/", 443), ("http://a.test:8080/", 8080), ("git://a.test/", None)],
+)
+def test_a_urls_port_is_its_own_or_its_schemes(url: str, port: int | None) -> None:
+    assert url_port(url) == port
 
 
 def test_the_denylist_is_asked_first_and_the_mode_decides_the_rest() -> None:

@@ -15,7 +15,7 @@ from aegis.services.conversation import Dispatch
 from aegis.services.fs_tools import fs_tools
 from aegis.services.judging.jobs import Jobs
 from aegis.services.recorder import EventRecorder, Journal
-from aegis.services.tools import RESULT_CHARACTERS_MAX, ToolBox, ToolContext
+from aegis.services.tools import RESULT_CHARACTERS_MAX, ToolBox, ToolContext, ToolResult
 from aegis.services.volumes import MountedVolume
 from aegis.services.workspaces import Workspaces
 from tests.support import samples
@@ -47,7 +47,8 @@ class Bench:
             mounted.append(MountedVolume(VolumeSpec(name="v", mount_path=path), volume, attachment, volume.export_path))
         journal = Journal(EventRecorder(self.store), FakeClock(), self.execution.id, 1)
         context = ToolContext(self.execution, Workspaces(gateway, mounted), journal)
-        return await ToolBox([CMD_RUN, *fs_tools(Jobs())]).call(ToolCall("1", name, arguments), context)
+        result = await ToolBox([CMD_RUN, *fs_tools(Jobs())]).call(ToolCall("1", name, arguments), context)
+        return result.text if isinstance(result, ToolResult) else result
 
 
 async def test_paths_are_as_in_the_container_and_the_longest_mount_wins() -> None:
@@ -151,8 +152,8 @@ async def test_a_command_may_not_outlast_its_iteration() -> None:
 async def test_every_call_and_its_end_are_told() -> None:
     bench = Bench()
     await bench.call("fs.write", path="a", content="x" * 100_000)
-    called, completed = await bench.store.list_events(bench.execution.id)
-    assert (called.kind, completed.kind) == ("tool.called", "tool.completed")
+    called, allowed, completed = await bench.store.list_events(bench.execution.id)
+    assert (called.kind, allowed.kind, completed.kind) == ("tool.called", "tool.allowed", "tool.completed")
     assert called.data["name"] == "fs.write"
     assert len(called.data["arguments"]["content"]) < 3_000, "an event shows what happened, it does not keep the file"
 

@@ -86,6 +86,7 @@ async def test_what_happened_is_told_in_its_order() -> None:
         "container.started",
         "model.called",
         "tool.called",
+        "tool.allowed",
         "dispatch.sent",
         "dispatch.completed",
         "model.called",
