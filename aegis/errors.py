@@ -117,3 +117,11 @@ class ModelFailed(WorldError):
     """The language model's provider failed or answered what cannot be used."""
 
     code = "model_failed"
+
+
+class JudgeFailed(WorldError):
+    """A judge came to no opinion: unreachable, out of time, or twice an answer that cannot be used. Not the fault of
+    the agent that was to be judged."""
+
+    code = "judge_failed"
+    retryable = False

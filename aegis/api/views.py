@@ -6,6 +6,7 @@ Times are ISO 8601 in UTC. Lists come as `{"items": [...]}`, newest first, so th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from aegis.domain.events import Event
 from aegis.domain.execution import Agent, Execution, ExecutionState
 from aegis.domain.iteration import Iteration, IterationState
 from aegis.domain.manifest import AgentManifest, StorageClass
+from aegis.domain.validation import Judgement
 from aegis.domain.volume import Attachment, Volume, VolumeState
 from aegis.ports import FileEntry, VolumeUsage
 
@@ -51,12 +53,32 @@ class AgentView(View):
         )
 
 
+class OpinionView(View):
+    judge: str
+    score: float
+    confidence: float
+    reasoning: str
+    weight: float
+
+
 class JudgementView(View):
     validator: str
     score: float
     confidence: float
     passed: bool
     reason: str
+    opinions: list[OpinionView]  # of the judges, where the validator asks some
+
+    @classmethod
+    def of(cls, judgement: Judgement) -> JudgementView:
+        return cls(
+            validator=judgement.validator,
+            score=judgement.score,
+            confidence=judgement.confidence,
+            passed=judgement.passed,
+            reason=judgement.reason,
+            opinions=[OpinionView(**asdict(each)) for each in judgement.opinions],
+        )
 
 
 class IterationView(View):
@@ -87,12 +109,7 @@ class IterationView(View):
             final=iteration.final,
             tool_calls=iteration.tool_calls,
             score=verdict.score if verdict else None,
-            judgements=[
-                JudgementView(
-                    validator=o.validator, score=o.score, confidence=o.confidence, passed=o.passed, reason=o.reason
-                )
-                for o in opinions
-            ],
+            judgements=[JudgementView.of(each) for each in opinions],
             error=iteration.error,
             feedback=iteration.feedback,
         )
@@ -114,6 +131,7 @@ class ExecutionView(View):
     error_code: str | None
     error: str | None
     labels: dict[str, str]
+    parent_id: str | None  # the execution this one judges
     iterations: list[IterationView] | None = None  # only when one execution is shown
 
     @classmethod
@@ -134,6 +152,7 @@ class ExecutionView(View):
             error_code=execution.error_code,
             error=execution.error,
             labels=dict(execution.labels),
+            parent_id=execution.parent_id,
             iterations=None if iterations is None else [IterationView.of(iteration) for iteration in iterations],
         )
 

@@ -109,12 +109,25 @@ def _judged(event: Event, data: dict[str, Any]) -> Iterator[Line]:
     passed = bool(data.get("passed"))
     style = "green" if passed else "yellow"
     verdict = "passed" if passed else "not passed"
+    if data.get("score") not in (0, 1, None):
+        verdict += f" (score {_number(data['score'])}, confidence {_number(data.get('confidence'))})"
     first, *rest = str(data.get("reason") or "").rstrip().split("\n")
-    because = f": {_short(first, LINE_CHARACTERS_MAX)}" if first and not passed else ""
+    because = f": {_short(first, LINE_CHARACTERS_MAX)}" if first else ""
     yield f"  validator {data.get('validator', '?')}: {verdict}{because}", style
-    if not passed:
-        for line in rest[-REASON_LINES_MAX:]:
-            yield "    " + line[:LINE_CHARACTERS_MAX], style
+    for line in rest[-REASON_LINES_MAX:]:
+        yield "    " + line[:LINE_CHARACTERS_MAX], style
+
+
+def _judge(event: Event, data: dict[str, Any]) -> Iterator[Line]:
+    """One judge's opinion, and what it cost."""
+    scores = f"score {_number(data.get('score'))}, confidence {_number(data.get('confidence'))}"
+    tokens = f"{data.get('input_tokens') or 0}+{data.get('output_tokens') or 0} tokens"
+    because = _short(data.get("reasoning") or "", LINE_CHARACTERS_MAX)
+    yield f"  judge {data.get('judge', '?')}: {scores} ({tokens}): {because}", ""
+
+
+def _number(value: Any) -> str:
+    return f"{value:.2f}" if isinstance(value, int | float) else "?"
 
 
 def _ended(event: Event, data: dict[str, Any]) -> Iterator[Line]:
@@ -160,6 +173,10 @@ KINDS: dict[str, Callable[[Event, dict[str, Any]], Iterator[Line]]] = {
     "volume.attached": _said("  volume {name} attached at {mount_path}", "dim"),
     "volume.detached": _quiet,
     "volume.deleted": _quiet,
+    "judge.started": _said("  judge {judge}: execution {execution_id}", "dim"),
+    "judge.answered": _judge,
+    "judge.unusable": _said("  judge {judge}: its answer cannot be used: {reason}", "yellow"),
+    "judge.failed": _said("  judge failed: {error}", "red"),
     "validator.judged": _judged,
     "file.denied": _said("  refused: {operation} {path}: {error}", "yellow"),
     "file.failed": _said("  failed: {operation} {path}: {error}", "yellow"),

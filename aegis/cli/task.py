@@ -152,6 +152,7 @@ def status(context: typer.Context, task: Task, output: Output = Format.TEXT) -> 
             "id": execution["id"],
             "agent": execution["agent_name"],
             "state": execution["state"],
+            "judges": execution.get("parent_id"),
             "created": when(execution["created_at"]),
             "ended": when(execution["ended_at"]),
             "input": execution["input"],
@@ -173,6 +174,9 @@ def _show_iteration(iteration: dict[str, Any]) -> None:
         reason = f": {clean(judgement['reason'])}" if judgement["reason"] else ""
         text = f"  {clean(judgement['validator'])} scored {judgement['score']:g}{reason}"
         say(text, "green" if judgement["passed"] else "yellow")
+        for each in judgement.get("opinions") or []:
+            how = f"score {each['score']:g}, confidence {each['confidence']:g}, weight {each['weight']:g}"
+            say(f"    {clean(each['judge'])} ({how}): {clean(each['reasoning'])}", "dim")
     if iteration["error"]:
         say(f"  {clean(iteration['error'])}", "red")
 

@@ -14,7 +14,9 @@ from aegis.services.fs_tools import fs_tools
 from aegis.services.inner_loop import InnerLoop
 from aegis.services.iterations import IterationRunner
 from aegis.services.judging import Panel
+from aegis.services.judging.agents import JudgeAgents
 from aegis.services.judging.jobs import Jobs
+from aegis.services.judging.judges import Judges
 from aegis.services.reconciler import Reconciler
 from aegis.services.recorder import EventRecorder
 from aegis.services.supervisor import ExecutionSupervisor
@@ -56,13 +58,15 @@ def make_services(config: NodeConfig, world: World) -> Services:
         clock=world.clock,
         rounds_max=config.limits.tool_rounds,
     )
+    judge_agents = JudgeAgents(world.store)
+    judges = Judges(models=world.models, agents=judge_agents, clock=world.clock)
     iterations = IterationRunner(
         store=world.store,
         runtime=world.engine,
         containers=Containers(world.engine, world.clock),
         maker=maker,
         inner_loop=inner_loop,
-        panel=Panel(jobs),
+        panel=Panel(jobs, judges),
         gateway=world.gateway,
         clock=world.clock,
     )
@@ -85,6 +89,7 @@ def make_services(config: NodeConfig, world: World) -> Services:
         concurrent_max=config.limits.executions_concurrent,
         waiting_max=config.limits.executions_waiting,
     )
+    judge_agents.supervisor = supervisor
     reconciler = Reconciler(
         store=world.store,
         runtime=world.engine,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 
+from aegis.documents import agent_judges
 from aegis.documents.problems import Note, Path, show_path
 from aegis.documents.table import Reading, Said
 from aegis.domain.manifest import AccessMode, ExecutionMode, NetworkMode, StorageClass
@@ -22,6 +23,7 @@ def check(reading: Reading) -> None:
     _network(reading)
     _volumes(reading)
     _execution(reading)
+    agent_judges.check(reading)
     _later(reading)
 
 
@@ -124,9 +126,6 @@ def _execution(reading: Reading) -> None:
 
 
 def _later(reading: Reading) -> None:
-    semantic = [said for target, said in reading.said.items() if target[0] == "~semantic"]
-    if semantic and reading.get(("~semantic", "enabled"), True):
-        reading.problem(semantic[0], "semantic.enabled: false", f"semantic validation {_LATER}")
     scheduled = reading.said.get(("~schedule", "type"))
     if scheduled and scheduled.value != "manual" and reading.get(("~schedule", "enabled"), True):
         reading.problem(scheduled, "manual, or schedule.enabled: false", f"schedule {_LATER}")

@@ -27,10 +27,20 @@ _NOT_YET_SERVER = "tools of MCP servers are understood, and not available in thi
 VALIDATORS = ("execution", "validators")
 
 
+SEMANTIC: dict[str, tuple[str, ...]] = {
+    "model": ("judge", "model_alias"),
+    "prompt": ("criteria",),
+    "threshold": ("min_score",),
+    "timeout_seconds": ("timeout_seconds",),
+    "fallback_on_unavailable": ("fallback_on_unavailable",),
+}
+
+
 def derive(reading: Reading) -> None:
     _timeout(reading)
     _volumes(reading)
     _validators(reading)
+    _judges(reading)
     _tools(reading)
 
 
@@ -73,9 +83,31 @@ def _validators(reading: Reading) -> None:
     if script is not None:
         seconds = reading.get(("~script", "timeout_seconds"), 30.0)
         found.append((script, {"type": "script", "command": (script.value,), "timeout_seconds": seconds}))
+    semantic = next((said for target, said in reading.said.items() if target[0] == "~semantic"), None)
+    if semantic is not None and reading.get(("~semantic", "enabled"), True):
+        found.append((semantic, {"type": "semantic"}))
+        for word, target in SEMANTIC.items():
+            said = reading.said.get(("~semantic", word))
+            if said is not None:
+                reading.derive((*VALIDATORS, len(found) - 1, *target), said.value, said)
     for index, (origin, values) in enumerate(found):
         for key, value in values.items():
             reading.derive((*VALIDATORS, index, key), value, origin)
+
+
+def _judges(reading: Reading) -> None:
+    """A judge that is one word is an agent; the one target of a validator with judges is their only one."""
+    for index in reading.indices(("~judges",)):
+        for number in reading.indices(("~judges", index)):
+            said = reading.said.get(("~judges", index, number))
+            if said is not None:
+                reading.derive((*VALIDATORS, index, "judges", number, "agent"), said.value, said)
+    for index in reading.indices(VALIDATORS):
+        validator = (*VALIDATORS, index)
+        if reading.get((*validator, "type")) in ("semantic", "multi_judge"):
+            one = reading.said.pop((*validator, "target"), None)
+            if one is not None and one.value is not None and not reading.knows((*validator, "targets")):
+                reading.derive((*validator, "targets"), (one.value,), one)
 
 
 def _tools(reading: Reading) -> None:

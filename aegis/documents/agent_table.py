@@ -7,15 +7,10 @@ silence; a key that only describes is accepted, and noted.
 
 from __future__ import annotations
 
-import re
-import warnings
 from typing import Any
 
-import jsonschema
-from jsonschema.exceptions import SchemaError
-
+from aegis.documents.agent_validation_table import VALIDATION, template
 from aegis.documents.names import (
-    CONTAINER_PATH,
     HOST,
     IMAGE,
     MOUNT_PATH,
@@ -28,7 +23,6 @@ from aegis.documents.names import (
 )
 from aegis.documents.nodes import Node, Scalar, is_null, to_python
 from aegis.documents.readers import (
-    ANYTHING,
     BOOLEAN,
     CORES,
     DURATION,
@@ -44,15 +38,12 @@ from aegis.documents.readers import (
     choice,
     list_of,
     matching,
-    text,
 )
 from aegis.documents.table import Dialect, Field, Table
 from aegis.domain.manifest import AccessMode, ExecutionMode, NetworkMode, PullPolicy, StorageClass
-from aegis.domain.prompt import check_template
 
 PAGE, DOCUMENTS = Dialect.PAGE, Dialect.DOCUMENTS
 API_VERSION = "100monkeys.ai/v1"
-PATTERN_CHARACTERS_MAX = 4096
 
 
 def not_yet(what: str, *, unless: tuple[Any, ...] = ()) -> Reader:
@@ -68,84 +59,8 @@ def not_yet(what: str, *, unless: tuple[Any, ...] = ()) -> Reader:
     return Reader(wanted, read)
 
 
-def _schema(node: Node) -> dict[str, Any] | bool:
-    wanted = "a JSON Schema (draft 2020-12)"
-    if isinstance(node, Scalar) and node.kind != "boolean":
-        raise Mistake(wanted)
-    schema = to_python(node)
-    try:
-        jsonschema.Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        place = "".join(f"[{part!r}]" for part in error.absolute_path)
-        raise Mistake(wanted, f"{place or 'the schema'}: {error.message[:200]}") from None
-    except (RecursionError, re.error, OverflowError) as error:
-        raise Mistake(wanted, f"{type(error).__name__}: {error}"[:200]) from None
-    if not isinstance(schema, dict):
-        raise Mistake(wanted, "write {} for any JSON")
-    return schema
-
-
-def _regex(value: str) -> str:
-    wanted = "a regular expression (Python's re)"
-    if len(value) > PATTERN_CHARACTERS_MAX:
-        raise Mistake(wanted, f"at most {PATTERN_CHARACTERS_MAX} characters")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "possible nested set": a remark about the pattern, not a refusal
-            re.compile(value)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise Mistake(wanted, str(error)[:200]) from None
-    return value
-
-
-def _template(value: str) -> str:
-    wrong = check_template(value)
-    if wrong:
-        raise Mistake("a template", wrong)
-    return value
-
-
-def _command(value: str) -> str:
-    if not value or "\0" in value:
-        raise Mistake("a program or an argument")
-    return value
-
-
-_ARGV = list_of(text("arguments", _command))
-
-
-def _argv(node: Node) -> tuple[str, ...]:
-    """Never a shell string: what is one word may stand alone."""
-    if isinstance(node, Scalar) and node.kind == "string":
-        if len(node.text.split()) != 1:
-            words = ", ".join(f'"{word}"' for word in node.text.split()[:8])
-            raise Mistake("a list of arguments", f"commands are not run by a shell: [{words}]")
-        return (node.text,)
-    arguments: tuple[str, ...] = _ARGV.read(node)
-    if not arguments:
-        raise Mistake("a program and its arguments")
-    return arguments
-
-
-def _target(value: str) -> str | None:
-    """What a validator looks at: the final response (`stdout` in the documents), or a file of the workspace."""
-    if value == "stdout":
-        return None
-    if value == "stderr":
-        raise Mistake("stdout or a path", "a validator of stderr is understood, and not available in this version")
-    path: str = CONTAINER_PATH.read(Scalar(value, value, "string", 0, 0))
-    return path
-
-
-SCHEMA = Reader("a JSON Schema", _schema)
-TEMPLATE = text("a template", _template)
-REGEX = text("a regular expression", _regex)
-ARGV = Reader('a list of arguments (["python3", "check.py"])', _argv)
-TARGET = Reader("stdout or a path", lambda node: _target(text("stdout or a path").read(node)))
-SCORE = NUMBER
 _SEMVER = matching(r"[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}(?:[-+][0-9A-Za-z.+-]{1,64})?", 'a version ("1.0.0")')
 _RUNTIME_VERSION = matching(r"[0-9A-Za-z][0-9A-Za-z._-]{0,31}", 'a version in quotes ("3.11")')
-_VALIDATORS = ("exit_code", "json_schema", "regex", "script")
 _TOOL = matching(r"[A-Za-z0-9_*-]+(?:[.:][A-Za-z0-9_*-]+)*", "a tool or a pattern of tools (cmd.run, fs.*)")
 
 _IDENTITY = (
@@ -178,7 +93,7 @@ _RUNTIME = (
     ),
     Field("spec.runtime.temperature", "", not_yet("temperature"), "Not available in this version.", DOCUMENTS),
     Field("spec.task.instruction", "instruction", TEXT, "The agent's standing task."),
-    Field("spec.task.prompt_template", "prompt_template", TEMPLATE, "How the prompt is put together.", DOCUMENTS),
+    Field("spec.task.prompt_template", "prompt_template", template(), "How the prompt is put together.", DOCUMENTS),
     Field("spec.task.agentskills", "", not_yet("agentskills"), "Not available in this version.", DOCUMENTS),
     Field("spec.task.input_data", "", not_yet("input_data"), "Not available in this version.", DOCUMENTS),
     Field(
@@ -298,68 +213,6 @@ _EXECUTION = (
     ),
 )
 
-_V = "spec.execution.validation"
-_VALIDATION = (
-    Field(
-        f"{_V}[].type",
-        "execution.validators[].type",
-        choice(_VALIDATORS, not_yet=("semantic", "multi_judge")),
-        "Which validator; they are asked in this order.",
-    ),
-    Field(f"{_V}[].min_score", "execution.validators[].min_score", SCORE, "The score it takes to pass, 0 to 1."),
-    Field(f"{_V}[].expected", "execution.validators[].expected", INTEGER, "exit_code: the code that passes."),
-    Field(f"{_V}[].schema", "execution.validators[].json_schema", SCHEMA, "json_schema: what the JSON must satisfy."),
-    Field(f"{_V}[].pattern", "execution.validators[].pattern", REGEX, "regex: what is searched."),
-    Field(f"{_V}[].must_match", "execution.validators[].must_match", BOOLEAN, "regex: false: must not be found."),
-    Field(
-        f"{_V}[].target",
-        "execution.validators[].target",
-        TARGET,
-        "json_schema, regex: stdout (the final response) or the path of a file.",
-    ),
-    Field(f"{_V}[].command", "execution.validators[].command", ARGV, "script: run in a fresh container; 0 passes."),
-    Field(f"{_V}[].timeout_seconds", "execution.validators[].timeout_seconds", DURATION, "script: at most this long."),
-    *(
-        Field(
-            f"{_V}[].{key}", "", ANYTHING, "Of `semantic` and `multi_judge`: not available in this version.", DOCUMENTS
-        )
-        for key in ("judge_agent", "judges", "criteria", "consensus", "min_confidence", "min_judges_required")
-    ),
-    Field(f"{_V}.system.must_succeed", "~system.must_succeed", BOOLEAN, "true: as exit_code with 0.", DOCUMENTS),
-    Field(
-        f"{_V}.system.allow_stderr",
-        "",
-        BOOLEAN,
-        "stderr is not judged: commands run by dispatch, and the model reads what they write",
-        DOCUMENTS,
-        noted=True,
-    ),
-    Field(
-        f"{_V}.system.timeout_seconds",
-        "~system.timeout_seconds",
-        DURATION,
-        "One iteration; the smaller one counts where the iteration's own limit is given too.",
-        DOCUMENTS,
-    ),
-    Field(
-        f"{_V}.output.format",
-        "~output.format",
-        choice(["json", "text"], not_yet=("yaml", "csv", "pdf")),
-        "json: as json_schema.",
-        DOCUMENTS,
-    ),
-    Field(f"{_V}.output.schema", "~output.schema", SCHEMA, "As json_schema.", DOCUMENTS),
-    Field(f"{_V}.output.regex", "~output.regex", REGEX, "As regex.", DOCUMENTS),
-    Field(f"{_V}.script.path", "~script.path", CONTAINER_PATH, "As script.", DOCUMENTS),
-    Field(f"{_V}.script.description", "", TEXT, "For people.", DOCUMENTS),
-    Field(f"{_V}.script.timeout_seconds", "~script.timeout_seconds", DURATION, "At most this long.", DOCUMENTS),
-    Field(f"{_V}.semantic.enabled", "~semantic.enabled", BOOLEAN, "Only false in this version.", DOCUMENTS),
-    *(
-        Field(f"{_V}.semantic.{key}", f"~semantic.{key}", ANYTHING, "Not available in this version.", DOCUMENTS)
-        for key in ("model", "prompt", "threshold", "timeout_seconds", "fallback_on_unavailable")
-    ),
-)
-
 _TOOLS = (
     Field("spec.tools[]", "~tools[]", _TOOL, "Tools the model may call, or patterns of them."),
     Field("spec.tools[].name", "~tools[].name", TEXT, "The local name of a tool binding.", DOCUMENTS),
@@ -383,7 +236,7 @@ _LATER = (
 )
 
 AGENT_TABLE = Table(
-    (*_IDENTITY, *_RUNTIME, *_RESOURCES, *_SECURITY, *_VOLUMES, *_EXECUTION, *_VALIDATION, *_TOOLS, *_LATER)
+    (*_IDENTITY, *_RUNTIME, *_RESOURCES, *_SECURITY, *_VOLUMES, *_EXECUTION, *VALIDATION, *_TOOLS, *_LATER)
 )
 # What stands behind a value that a manifest leaves to the node (`explain` says so).
 FROM_CONFIG = {

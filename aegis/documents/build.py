@@ -68,6 +68,8 @@ def _report(model: type[BaseModel], table: Table, reading: Reading, detail: Erro
         target = (*target, "type")
     if any(target[: len(failed)] == failed[: len(target)] for failed in reading.failed if failed):
         return  # it, or something in it, has been reported as what it is: unreadable
+    if detail["type"] == "extra_forbidden" and target not in reading.said:  # a section of one key or more
+        target = next((path for path in reading.said if path[: len(target)] == target), target)
     if detail["type"] == "missing" or target not in reading.said:
         if reading.problems and not table.paths_for(target):
             return  # a whole section: what is wrong in it has been said

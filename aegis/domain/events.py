@@ -6,7 +6,9 @@ iteration.started|retried|refining|succeeded|failed (retried: the world failed, 
 image.pulling|progress|failed|pulled, container.created|started|killed|exited|removed,
 volume.created|attached|detached|deleted,
 dispatch.sent|completed, tool.called|allowed|denied|completed (allowed and denied name the rules that decided),
-model.called|failed, validator.judged,
+model.called|failed,
+judge.started (an agent, as a child execution)|answered|unusable (its answer; it is asked once more)|failed,
+validator.judged,
 file.* (from the gateway's audit), mount.refused.
 """
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from aegis.domain.contexts import DEFAULT_CONTEXT, SecurityContext
 
 NANOSECONDS_PER_CPU = 1_000_000_000
+DEFAULT_MODEL = "default"
 
 
 class Model(BaseModel):
@@ -34,7 +35,7 @@ class Runtime(Model):
     language: str | None = None
     version: str | None = None
     image_pull_policy: PullPolicy | None = None  # None: the node's default
-    model_alias: str = "default"
+    model_alias: str = DEFAULT_MODEL
 
 
 class Resources(Model):
@@ -125,9 +126,80 @@ class ScriptValidator(Model):
     min_score: Annotated[float, Field(ge=0, le=1)] = 1.0
 
 
+class Judge(Model):
+    """Who judges: a model of the node by its alias, or a deployed agent of the tenant, run as a child execution."""
+
+    name: str | None = None  # in verdicts and events; None: the agent's name or the alias
+    model_alias: str | None = None
+    agent: str | None = None  # one of the two; neither: the model `default`
+    weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    criteria: str | None = None  # a template in place of the validator's own
+
+    @property
+    def shown(self) -> str:
+        return self.name or self.agent or self.model_alias or DEFAULT_MODEL
+
+
+class Judged(Model):
+    """What `semantic` and `multi_judge` have in common: what is judged, and how good it has to be."""
+
+    criteria: str | None = None  # a template (aegis.domain.judging); None: does it fulfil the task?
+    targets: Annotated[tuple[str, ...], Field(max_length=16)] = ()  # files the judge is shown, beside the response
+    timeout_seconds: Annotated[float, Field(gt=0)] = 300.0  # one judge
+    min_score: Annotated[float, Field(ge=0, le=1)] = 0.7
+    min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.0
+    fallback_on_unavailable: bool = False  # pass when too few judges could be asked
+
+
+class SemanticValidator(Judged):
+    type: Literal["semantic"] = "semantic"
+    judge: Judge = Judge()
+
+
+class ConsensusMode(StrEnum):
+    WEIGHTED_AVERAGE = "weighted_average"
+    MAJORITY = "majority"
+    UNANIMOUS = "unanimous"
+    BEST_OF_N = "best_of_n"
+
+
+class MultiJudgeValidator(Judged):
+    """Several judges at once, and what follows from their opinions: `aegis.domain.consensus`."""
+
+    type: Literal["multi_judge"] = "multi_judge"
+    judges: Annotated[tuple[Judge, ...], Field(min_length=1, max_length=16)]
+    consensus: ConsensusMode = ConsensusMode.WEIGHTED_AVERAGE
+    n: Annotated[int, Field(ge=1)] | None = None  # best_of_n only
+    min_judges_required: Annotated[int, Field(ge=1)] | None = None  # None: by the mode
+
+    @property
+    def judges_required(self) -> int:
+        """How many have to answer: what the manifest says, else all for unanimous, n for best_of_n, else most."""
+        if self.min_judges_required is not None:
+            return self.min_judges_required
+        if self.consensus is ConsensusMode.UNANIMOUS:
+            return len(self.judges)
+        if self.consensus is ConsensusMode.BEST_OF_N:
+            return self.n or 1
+        return len(self.judges) // 2 + 1
+
+
 Validator = Annotated[
-    ExitCodeValidator | JsonSchemaValidator | RegexValidator | ScriptValidator, Field(discriminator="type")
+    ExitCodeValidator
+    | JsonSchemaValidator
+    | RegexValidator
+    | ScriptValidator
+    | SemanticValidator
+    | MultiJudgeValidator,
+    Field(discriminator="type"),
 ]
+
+
+def judges_of(validator: Validator) -> tuple[Judge, ...]:
+    """Those a validator asks; none of the validators that are programs."""
+    if isinstance(validator, SemanticValidator):
+        return (validator.judge,)
+    return validator.judges if isinstance(validator, MultiJudgeValidator) else ()
 
 
 class ExecutionMode(StrEnum):

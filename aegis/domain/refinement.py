@@ -11,12 +11,16 @@ REASON_CHARACTERS_MAX = 3_000
 
 
 def feedback_on_verdict(number: int, verdict: Verdict) -> str:
-    """For an iteration that ended by itself and did not pass: every opinion that was against it, with its reason."""
+    """For an iteration that ended by itself and did not pass: every opinion that was against it, with its reason, also
+    that of a judge who was outvoted."""
     lines = [f"Attempt {number} was checked and did not pass:"]
     for judgement in verdict.judgements:
         if not judgement.passed:
             reason = shorten(judgement.reason or "no reason given", REASON_CHARACTERS_MAX)
             lines.append(f"- {judgement.validator} (score {judgement.score:.2f}): {reason}")
+    for judgement in verdict.judgements:
+        if judgement.passed and judgement.reason:
+            lines.append(f"- {judgement.validator} {shorten(judgement.reason, REASON_CHARACTERS_MAX)}")
     passed = [judgement.validator for judgement in verdict.judgements if judgement.passed]
     if passed:
         lines.append(f"These checks passed: {', '.join(passed)}.")

@@ -29,7 +29,8 @@ from aegis.errors import ContainerFailed, NotFound, WorldError
 from aegis.ports import Clock, ContainerExit, ContainerRuntime, Gateway, Store
 from aegis.services.containers import ContainerMaker, Containers
 from aegis.services.inner_loop import FinalResponse, InnerLoop, Session
-from aegis.services.judging.validators import Candidate, Panel, ScriptResult
+from aegis.services.judging import Panel
+from aegis.services.judging.candidate import Candidate, ScriptResult
 from aegis.services.outcomes import IterationFailed
 from aegis.services.recorder import Journal
 from aegis.services.timing import Retries, finished, retried, within
@@ -214,6 +215,7 @@ class IterationRunner:
                 "validator.judged",
                 validator=judgement.validator,
                 score=judgement.score,
+                confidence=judgement.confidence,
                 passed=judgement.passed,
                 reason=judgement.reason,
             )
@@ -226,7 +228,14 @@ class IterationRunner:
             )
 
         candidate = Candidate(
-            answer.final.content, answer.exit_code, Workspaces(self._gateway, work.mounted), run_script
+            execution=work.execution,
+            iteration=iteration.number,
+            final=answer.final.content,
+            exit_code=answer.exit_code,
+            files=Workspaces(self._gateway, work.mounted),
+            mounted=work.mounted,
+            run_script=run_script,
+            journal=journal,
         )
         verdict = await self._panel.judge(work.execution.manifest.execution.validators, candidate, tell)
         event = IterationEvent.PASS if verdict.passed else IterationEvent.REFINE

@@ -6,6 +6,10 @@ The rules to know:
 - A run is cancelled once at most, by `_stop`, and not while its final state is being stored. So what it does to clear
   up is not broken off.
 - At most `concurrent_max` run, at most `waiting_max` wait; more are refused, not queued.
+- A child (a judge that is an agent) has slots of its generation, not of its parent's: a parent keeps its slot while it
+  waits for its children, so if they needed one of the same, all slots could be held by parents that wait for ever. A
+  generation waits for younger ones only, and there are `GENERATIONS_MAX`. While its children run a parent has no
+  container, so there are no more containers for it.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from aegis.domain.execution import FINAL_STATES, Agent, Execution, ExecutionState
+from aegis.domain.manifest import DEFAULT_MODEL, AgentManifest, judges_of
 from aegis.errors import Conflict, DatabaseUnavailable, NotFound, Overloaded, WorldError
 from aegis.ids import new_id
 from aegis.ports import Clock, EventSink, LanguageModels, Store
@@ -28,6 +33,7 @@ from aegis.services.timing import Retries, retried
 logger = logging.getLogger(__name__)
 
 TOKEN_BYTES = 32
+GENERATIONS_MAX = 4  # an execution, its judges, theirs, and theirs
 CONCLUDE_RETRIES = Retries(attempts_max=8, pause_seconds=1.0)  # about two minutes of a database that is away
 
 
@@ -38,6 +44,7 @@ class Run:
     can_stop: bool = (
         False  # cancelling reaches it: it has begun (a task cancelled before that never runs) and not ended
     )
+    generation: int = 0  # 0: somebody's request; above: how many parents it has
 
 
 class ExecutionSupervisor:
@@ -62,19 +69,23 @@ class ExecutionSupervisor:
         self._models = models
         self._events = events
         self._clock = clock
-        self._slots = asyncio.Semaphore(concurrent_max)
+        self._slots = [asyncio.Semaphore(concurrent_max) for _ in range(GENERATIONS_MAX)]
         self._runs_max = concurrent_max + waiting_max
         self._conclude_retries = conclude_retries
         self._runs: dict[str, Run] = {}
         self._closed = False
 
-    async def start(self, agent: Agent, input: str, tenant_id: str) -> Execution:
-        """A new execution, stored and pending; it runs when there is room.
+    async def start(self, agent: Agent, input: str, tenant_id: str, *, parent: Execution | None = None) -> Execution:
+        """A new execution, stored and pending; it runs when there is room. `parent`: whose judge it is; whoever starts
+        a child sees to it that it ends before its parent does.
 
-        NotFound: no such model or image; Overloaded: too many wait already; Conflict: the daemon is stopping."""
+        NotFound: no such model, image or judge; Overloaded: too many wait already; Conflict: the daemon is stopping, or
+        parents are nested too deep."""
+        await self._know_judges(agent.manifest, tenant_id)
         if self._closed:
             raise Conflict("The daemon is stopping and takes no new execution")
-        if len(self._runs) >= self._runs_max:
+        generation = self._generation(parent)
+        if parent is None and sum(run.generation == 0 for run in self._runs.values()) >= self._runs_max:
             raise Overloaded(
                 f"{len(self._runs)} executions run or wait already, at most {self._runs_max} can",
                 next_step="Try again when some have ended",
@@ -95,8 +106,11 @@ class ExecutionSupervisor:
             state=ExecutionState.PENDING,
             created_at=self._clock.now(),
             token_hash=sha256(token.encode()).hexdigest(),
+            parent_id=None if parent is None else parent.id,
         )
-        run = self._runs[execution.id] = Run()  # before the first await: the bound holds for many at once
+        run = self._runs[execution.id] = Run(
+            generation=generation
+        )  # no await since the bound was looked at: it holds for many at once
         try:
             event = self._journal(execution.id).event("execution.created", agent=agent.name)
             await self._store.add_execution(execution, [event])
@@ -139,6 +153,29 @@ class ExecutionSupervisor:
         if tasks:
             await asyncio.wait(tasks)
 
+    # ---- judges ----
+
+    def _generation(self, parent: Execution | None) -> int:
+        if parent is None:
+            return 0
+        run = self._runs.get(parent.id)
+        if run is None:
+            raise Conflict(f"Execution {parent.id} does not run here and takes no judge")
+        if run.generation + 1 >= GENERATIONS_MAX:
+            raise Conflict(
+                f"Execution {parent.id} is a judge of a judge already, {run.generation} deep, and takes no further one",
+                next_step="Does an agent judge itself? Let it be judged by a model",
+            )
+        return run.generation + 1
+
+    async def _know_judges(self, manifest: AgentManifest, tenant_id: str) -> None:
+        """NotFound now rather than when the first answer is to be judged."""
+        for judge in (judge for validator in manifest.execution.validators for judge in judges_of(validator)):
+            if judge.agent is not None:
+                await self._store.get_agent(tenant_id, judge.agent)
+            else:
+                self._models.get(judge.model_alias or DEFAULT_MODEL)
+
     # ---- one run ----
 
     def _stop(self, execution_id: str, outcome: Outcome) -> bool:
@@ -159,7 +196,7 @@ class ExecutionSupervisor:
                 if run.stop is not None:
                     raise asyncio.CancelledError
                 run.can_stop = True
-                async with self._slots:
+                async with self._slots[run.generation]:
                     outcome = await self._runner.run(execution, token)
             except asyncio.CancelledError:
                 outcome = run.stop or Outcome.failed("daemon_stopped", "The daemon was stopped")

@@ -1,7 +1,8 @@
 """A gateway whose volumes are dictionaries, with the behaviours of the real one that bite.
 
-Only an attached volume is exported; a detached one is gone at once; read-only is refused for the container and for the
-tools alike; attaching twice and detaching what is not attached are no errors (a retry after a lost reply).
+Only an attached volume is exported, a further attachment under a path of its own; a detached one is gone at once;
+read-only is refused for the container and for the tools alike; attaching twice and
+detaching what is not attached are no errors (a retry after a lost reply).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class FakeGateway:
         self.port = 2049
         self.storage: dict[str, dict[str, bytes | None]] = {}  # volume id -> path -> content; None: a directory
         self.attached: dict[str, tuple[Volume, FileRules]] = {}  # attachment id ->
+        self.paths: dict[str, str] = {}  # attachment id -> what was last exported for it
         self.failures: dict[str, list[WorldError]] = {}  # method -> errors to raise, one a call
 
     async def create_storage(self, volume: Volume) -> None:
@@ -40,7 +42,10 @@ class FakeGateway:
         if volume.id not in self.storage:
             raise WorldError(f"volume {volume.id} has no storage")
         self.attached[attachment.id] = (volume, rules)
-        return volume.export_path
+        taken = {path for each, path in self.paths.items() if each in self.attached and each != attachment.id}
+        own = f"{volume.export_path}+{attachment.id[:8]}"
+        self.paths[attachment.id] = own if volume.export_path in taken else volume.export_path
+        return self.paths[attachment.id]
 
     async def detach(self, volume: Volume, attachment: Attachment) -> None:
         await self._fail("detach")
@@ -59,9 +64,9 @@ class FakeGateway:
 
     def exported(self, export_path: str) -> tuple[Volume, FileRules] | None:
         """What a mount of this path reaches."""
-        for volume, rules in self.attached.values():
-            if volume.export_path == export_path:
-                return volume, rules
+        for attachment_id, attached in self.attached.items():
+            if self.paths[attachment_id] == export_path:
+                return attached
         return None
 
     async def _fail(self, method: str) -> None:

@@ -26,6 +26,7 @@ def answer(content: str = "", *calls: ToolCall) -> ModelReply:
 class FakeModel:
     def __init__(self, *iterations: Sequence[Turn]) -> None:
         self.iterations = iterations
+        self.agents: dict[str, Sequence[Sequence[Turn]]] = {}  # the plans of others: judges by their names, agents
         self.failures: list[AegisError] = []  # raised first, one a call
         self.hang = False
         self.asked: list[tuple[ModelContext, tuple[Message, ...], tuple[str, ...]]] = []
@@ -39,7 +40,8 @@ class FakeModel:
             await asyncio.Event().wait()
         if self.failures:
             raise self.failures.pop(0)
-        turns = self.iterations[min(context.iteration, len(self.iterations)) - 1]
+        iterations = self.agents.get(context.agent_name, self.iterations)
+        turns = iterations[min(context.iteration, len(iterations)) - 1]
         done = sum(message.role == "assistant" for message in messages)
         turn = turns[min(done, len(turns) - 1)]
         if isinstance(turn, AegisError):

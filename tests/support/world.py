@@ -22,7 +22,9 @@ from aegis.services.fs_tools import fs_tools
 from aegis.services.inner_loop import InnerLoop
 from aegis.services.iterations import IterationRunner
 from aegis.services.judging import Panel
+from aegis.services.judging.agents import JudgeAgents
 from aegis.services.judging.jobs import Jobs
+from aegis.services.judging.judges import Judges
 from aegis.services.reconciler import Reconciler
 from aegis.services.recorder import EventRecorder
 from aegis.services.supervisor import ExecutionSupervisor
@@ -117,13 +119,15 @@ class Daemon:
             clock=clock,
         )
         self.containers = Containers(runtime, clock)
+        judge_agents = JudgeAgents(store)
+        judges = Judges(models=models, agents=judge_agents, clock=clock)
         iterations = IterationRunner(
             store=store,
             runtime=runtime,
             containers=self.containers,
             maker=maker,
             inner_loop=self.inner_loop,
-            panel=Panel(jobs),
+            panel=Panel(jobs, judges),
             gateway=gateway,
             clock=clock,
         )
@@ -146,6 +150,7 @@ class Daemon:
             concurrent_max=concurrent_max,
             waiting_max=waiting_max,
         )
+        judge_agents.supervisor = self.supervisor
         self.reconciler = Reconciler(
             store=store,
             runtime=runtime,
@@ -220,7 +225,7 @@ class World:
     def agent(self, *, volumes: tuple[VolumeSpec, ...] = (WORKSPACE,), **changes: Any) -> Agent:
         plan = changes.pop("plan", ExecutionPlan(max_iterations=3))
         manifest = AgentManifest(
-            name="coder",
+            name=changes.pop("name", "coder"),
             instruction="Write hello into /workspace/out.txt",
             runtime=changes.pop("runtime", Runtime(image="python:3.11-slim")),
             volumes=volumes,

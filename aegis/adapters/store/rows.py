@@ -57,7 +57,7 @@ def iteration_of(row: Row[Any]) -> Iteration:
     values = dict(row._mapping)
     values["state"] = IterationState(row.state)
     if row.verdict is not None:
-        values["verdict"] = Verdict(tuple(Judgement(**each) for each in row.verdict["judgements"]))
+        values["verdict"] = Verdict(tuple(map(Judgement.from_json, row.verdict["judgements"])))
     return Iteration(**values)
 
 

@@ -113,6 +113,7 @@ executions = Table(
     Column("error", AnyText),
     Column("output", AnyText),
     Column("labels", AnyJson, nullable=False),
+    Column("parent_id", String(64)),
     Index(None, "tenant_id", "created_at"),
     Index(None, "state"),
 )

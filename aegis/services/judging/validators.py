@@ -2,7 +2,7 @@
 
 The rules to know: a judgement's reason is written for the model, which reads it in the next iteration. Patterns and
 schemas run where they can be killed (`jobs.py`); commands run in a fresh container of kind validator, which never sees
-the execution's token. Failures of ours are exceptions, never a bad score.
+the execution's token; judges are in `judges.py`. Failures of ours are exceptions, never a bad score.
 """
 
 from __future__ import annotations
@@ -10,61 +10,33 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+from aegis.domain.judging import Earlier
 from aegis.domain.manifest import (
     ExitCodeValidator,
     JsonSchemaValidator,
+    MultiJudgeValidator,
     RegexValidator,
     ScriptValidator,
+    SemanticValidator,
     Validator,
 )
+from aegis.domain.panel import Finding, in_order, judgement, label
 from aegis.domain.text import shorten
 from aegis.domain.validation import Judgement, Verdict
-from aegis.errors import NotFound, Refused
+from aegis.services.judging.candidate import Candidate, Unusable
 from aegis.services.judging.jobs import JobFailed, Jobs
-from aegis.services.workspaces import Workspaces
+from aegis.services.judging.judges import Judges
 
-TARGET_BYTES_MAX: Final = 4 * 1024 * 1024
 OUTPUT_SHOWN: Final = 2_500
-COST: Final = ("exit_code", "regex", "json_schema", "script")
 FENCED: Final = re.compile(r"\s*```[a-zA-Z]*\n(?P<body>.*?)\n?```\s*", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class ScriptResult:
-    exit_code: int
-    output: str
-    timed_out: bool = False
-
-
-class ScriptRunner(Protocol):
-    """Runs a validator's command in a container of its own; WorldError when it could not be run at all."""
-
-    async def __call__(self, command: tuple[str, ...], timeout_seconds: float) -> ScriptResult: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """What is judged: the final response, the files, how the agent's container ended (None: it had to be killed)."""
-
-    final: str
-    exit_code: int | None
-    files: Workspaces
-    run_script: ScriptRunner
-
-
-class Unusable(Exception):
-    """What is to be judged is not there or cannot be read; the text is the reason."""
-
-
-Opinion = tuple[float, str]
-
-
 class Panel:
-    def __init__(self, jobs: Jobs) -> None:
+    def __init__(self, jobs: Jobs, judges: Judges) -> None:
         self._jobs = jobs
+        self._judges = judges
 
     async def judge(
         self,
@@ -73,19 +45,22 @@ class Panel:
         told: Callable[[Judgement], Awaitable[None]] | None = None,
     ) -> Verdict:
         """All opinions up to the first that did not pass. `told` hears each as it is given."""
-        judgements = []
-        for position, validator in sorted(enumerate(validators), key=lambda pair: COST.index(pair[1].type)):
-            score, reason = await self._opinion(validator, candidate)
-            passed = score >= validator.min_score
-            judgement = Judgement(f"{validator.type}[{position}]", score, 1.0, passed, "" if passed else reason)
-            judgements.append(judgement)
+        judgements: list[Judgement] = []
+        earlier: list[Earlier] = []
+        for position, validator in in_order(validators):
+            finding = await self._finding(position, validator, candidate, earlier)
+            judged = judgement(position, validator, finding)
+            judgements.append(judged)
             if told is not None:
-                await told(judgement)
-            if not passed:
+                await told(judged)
+            if not judged.passed:
                 break
+            earlier.append(Earlier(judged.validator, judged.score, judged.passed, finding.reason))
         return Verdict(tuple(judgements))
 
-    async def _opinion(self, validator: Validator, candidate: Candidate) -> Opinion:
+    async def _finding(
+        self, position: int, validator: Validator, candidate: Candidate, earlier: Sequence[Earlier]
+    ) -> Finding:
         try:
             match validator:
                 case ExitCodeValidator():
@@ -96,36 +71,41 @@ class Panel:
                     return await self._json_schema(validator, candidate)
                 case ScriptValidator():
                     return await _script(validator, candidate)
+                case SemanticValidator() | MultiJudgeValidator():
+                    return await self._judges.find(validator, label(position, validator), candidate, earlier)
         except Unusable as error:
-            return 0.0, str(error)
+            return Finding(0.0, str(error))
 
-    async def _regex(self, validator: RegexValidator, candidate: Candidate) -> Opinion:
-        what, text = await _target(validator.target, candidate)
+    async def _regex(self, validator: RegexValidator, candidate: Candidate) -> Finding:
+        what, text = await candidate.target(validator.target)
         try:
             found = await self._jobs.found(validator.pattern, text)
         except JobFailed as error:
             raise Unusable(f"the pattern {validator.pattern!r} could not be applied to {what}: {error}") from None
         wanted = "has to match" if validator.must_match else "must not match"
-        return float(found is validator.must_match), f"{what} {wanted} {validator.pattern!r}: {shorten(text, 500)}"
+        score = float(found is validator.must_match)
+        return Finding(score, f"{what} {wanted} {validator.pattern!r}: {shorten(text, 500)}")
 
-    async def _json_schema(self, validator: JsonSchemaValidator, candidate: Candidate) -> Opinion:
-        what, text = await _target(validator.target, candidate)
+    async def _json_schema(self, validator: JsonSchemaValidator, candidate: Candidate) -> Finding:
+        what, text = await candidate.target(validator.target)
         document = _document(what, text)
         try:
             errors = await self._jobs.schema_errors(validator.json_schema, document)
         except JobFailed as error:
             raise Unusable(f"{what} could not be checked: {error}") from None
-        return float(not errors), f"{what} does not satisfy the schema: {'; '.join(errors)}"
+        if not errors:
+            return Finding(1.0, f"{what} satisfies the schema")
+        return Finding(0.0, f"{what} does not satisfy the schema: {'; '.join(errors)}")
 
 
-def _exit_code(validator: ExitCodeValidator, candidate: Candidate) -> Opinion:
+def _exit_code(validator: ExitCodeValidator, candidate: Candidate) -> Finding:
     if candidate.exit_code is None:
-        return 0.0, "the agent's container did not end after the final response"
+        return Finding(0.0, "the agent's container did not end after the final response")
     reason = f"the agent ended with exit code {candidate.exit_code}, wanted {validator.expected}"
-    return float(candidate.exit_code == validator.expected), reason
+    return Finding(float(candidate.exit_code == validator.expected), reason)
 
 
-async def _script(validator: ScriptValidator, candidate: Candidate) -> Opinion:
+async def _script(validator: ScriptValidator, candidate: Candidate) -> Finding:
     result = await candidate.run_script(validator.command, validator.timeout_seconds)
     shown = " ".join(" ".join(validator.command).split())  # on one line, also when it is a whole program
     if result.timed_out:
@@ -133,22 +113,8 @@ async def _script(validator: ScriptValidator, candidate: Candidate) -> Opinion:
     else:
         ending = f"ended with exit code {result.exit_code}"
     output = shorten(result.output.strip(), OUTPUT_SHOWN, tail_share=0.75) or "(no output)"
-    return float(result.exit_code == 0 and not result.timed_out), f"`{shorten(shown, 500)}` {ending}:\n{output}"
-
-
-async def _target(path: str | None, candidate: Candidate) -> tuple[str, str]:
-    """What it is called, and its text."""
-    if path is None:
-        return "the final response", candidate.final
-    try:
-        content = await candidate.files.read(path, bytes_max=TARGET_BYTES_MAX + 1)
-    except NotFound:
-        raise Unusable(f"the file {path} does not exist") from None
-    except Refused as error:
-        raise Unusable(f"the file {path} cannot be read: {error.message}") from None
-    if len(content) > TARGET_BYTES_MAX:
-        raise Unusable(f"the file {path} is longer than {TARGET_BYTES_MAX} bytes")
-    return f"the file {path}", content.decode("utf-8", "replace")
+    score = float(result.exit_code == 0 and not result.timed_out)
+    return Finding(score, f"`{shorten(shown, 500)}` {ending}:\n{output}")
 
 
 def _document(what: str, text: str) -> Any:

@@ -17,6 +17,32 @@ VALIDATION = "spec.execution.validation"
 FIRST = "execution.validators.0"
 SCHEMA = {"type": "object", "required": ["a"]}
 
+SEMANTIC = {f"{VALIDATION}[0].type": "semantic"}
+JUDGED: list[tuple[str, Any, str, Any]] = [
+    ("model", "smart", "judge.model_alias", "smart"),
+    ("judge_agent", "reviewer", "judge.agent", "reviewer"),
+    ("criteria", "Is {{output}} kind?", "criteria", "Is {{output}} kind?"),
+    ("targets", ["/workspace/a", "/workspace/b"], "targets", ("/workspace/a", "/workspace/b")),
+    ("target", "/workspace/a", "targets", ("/workspace/a",)),
+    ("target", "stdout", "targets", ()),
+    ("min_score", 0.9, "min_score", 0.9),
+    ("min_confidence", 0.5, "min_confidence", 0.5),
+    ("timeout_seconds", 5, "timeout_seconds", 5.0),
+    ("fallback_on_unavailable", True, "fallback_on_unavailable", True),
+]
+PANEL_OF_ONE = {"type": "multi_judge", "judges": ["reviewer"]}
+PANEL = {f"{VALIDATION}[0]": PANEL_OF_ONE}
+PANELED: list[tuple[str, Any, str, Any]] = [
+    ("judges[0]", "reviewer", "judges.0.agent", "reviewer"),
+    ("judges[0]", {"agent": "reviewer"}, "judges.0.agent", "reviewer"),
+    ("judges[0]", {"model": "smart"}, "judges.0.model_alias", "smart"),
+    ("judges[0]", {"name": "strict"}, "judges.0.name", "strict"),
+    ("judges[0]", {"model": "smart", "weight": 2}, "judges.0.weight", 2.0),
+    ("judges[0]", {"criteria": "Is it fast?"}, "judges.0.criteria", "Is it fast?"),
+    ("consensus", "majority", "consensus", "majority"),
+    ("min_judges_required", 1, "min_judges_required", 1),
+]
+
 # What a key means: (key, written, where in the model, value there[, what else has to be in the manifest]).
 MEANINGS: list[tuple[Any, ...]] = [
     ("metadata.name", "coder", "name", "coder"),
@@ -94,6 +120,14 @@ MEANINGS: list[tuple[Any, ...]] = [
         5.0,
         {f"{VALIDATION}[0]": {"type": "script", "command": "a"}},
     ),
+    *((f"{VALIDATION}[0].{key}", value, f"{FIRST}.{target}", there, SEMANTIC) for key, value, target, there in JUDGED),
+    *((f"{VALIDATION}[0].{key}", value, f"{FIRST}.{target}", there, PANEL) for key, value, target, there in PANELED),
+    (f"{VALIDATION}[0].n", 1, f"{FIRST}.n", 1, {f"{VALIDATION}[0]": {**PANEL_OF_ONE, "consensus": "best_of_n"}}),
+    (f"{VALIDATION}.semantic.model", "smart", f"{FIRST}.judge.model_alias", "smart"),
+    (f"{VALIDATION}.semantic.prompt", "{{output}}?", f"{FIRST}.criteria", "{{output}}?"),
+    (f"{VALIDATION}.semantic.threshold", 0.9, f"{FIRST}.min_score", 0.9),
+    (f"{VALIDATION}.semantic.timeout_seconds", 5, f"{FIRST}.timeout_seconds", 5.0),
+    (f"{VALIDATION}.semantic.fallback_on_unavailable", True, f"{FIRST}.fallback_on_unavailable", True),
     (f"{VALIDATION}.system.must_succeed", True, f"{FIRST}.type", "exit_code"),
     (f"{VALIDATION}.system.timeout_seconds", 60, "resources.timeout_seconds", 60.0),
     (f"{VALIDATION}.output.format", "json", f"{FIRST}.json_schema", {}),
@@ -143,13 +177,7 @@ LATER: list[tuple[str, Any]] = [
     ("spec.execution.memory", True),
     ("spec.execution.delivery", {"destinations": [1]}),
     ("spec.execution.tool_validation", [{"type": "semantic"}]),
-    (f"{VALIDATION}[0]", {"type": "semantic", "judge_agent": "j", "criteria": "c", "min_confidence": 0.5}),
-    (f"{VALIDATION}[0]", {"type": "multi_judge", "judges": ["j"], "consensus": "majority", "min_judges_required": 1}),
     (f"{VALIDATION}.output.format", "pdf"),
-    *(
-        (f"{VALIDATION}.semantic.{key}", "x")
-        for key in ("model", "prompt", "threshold", "timeout_seconds", "fallback_on_unavailable")
-    ),
     (f"{VALIDATION}[0]", {"type": "regex", "pattern": "a", "target": "stderr"}),
     ("spec.tools[0]", "mcp:gmail"),
     ("spec.tools[0]", {"name": "f", "server": "mcp:filesystem", "config": {"allowed_paths": ["/workspace"]}}),

@@ -17,12 +17,19 @@ from aegis.domain.manifest import (
 from aegis.domain.validation import Verdict
 from aegis.errors import ContainerFailed
 from aegis.ports import FileRules
+from aegis.services.judging.agents import JudgeAgents
+from aegis.services.judging.candidate import Candidate, ScriptResult
 from aegis.services.judging.jobs import Jobs
-from aegis.services.judging.validators import Candidate, Panel, ScriptResult
+from aegis.services.judging.judges import Judges
+from aegis.services.judging.validators import Panel
+from aegis.services.recorder import EventRecorder, Journal
 from aegis.services.volumes import MountedVolume
 from aegis.services.workspaces import Workspaces
 from tests.support import samples
+from tests.support.clock import FakeClock
 from tests.support.fakes_gateway import FakeGateway
+from tests.support.fakes_model import FakeModel, FakeModels
+from tests.support.memory_store import MemoryStore
 
 SCHEMA: dict[str, Any] = {"type": "object", "required": ["answer"], "properties": {"answer": {"type": "integer"}}}
 SCRIPT = ScriptValidator(command=("pytest", "-q"), timeout_seconds=30)
@@ -43,12 +50,22 @@ def candidate(
             raise script
         return script or ScriptResult(0, "")
 
-    return Candidate(final, exit_code, Workspaces(gateway, [mounted]), run_script)
+    return Candidate(
+        execution=samples.execution(),
+        iteration=1,
+        final=final,
+        exit_code=exit_code,
+        files=Workspaces(gateway, [mounted]),
+        mounted=[mounted],
+        run_script=run_script,
+        journal=Journal(EventRecorder(MemoryStore()), FakeClock(), ""),
+    )
 
 
 async def judge(validators: Validator | list[Validator], subject: Candidate, *, cpu_seconds: int = 5) -> Verdict:
     wanted = validators if isinstance(validators, list) else [validators]
-    return await Panel(Jobs(cpu_seconds=cpu_seconds)).judge(wanted, subject)
+    judges = Judges(models=FakeModels(FakeModel()), agents=JudgeAgents(MemoryStore()), clock=FakeClock())
+    return await Panel(Jobs(cpu_seconds=cpu_seconds), judges).judge(wanted, subject)
 
 
 async def reason(validator: Validator, subject: Candidate) -> str:
