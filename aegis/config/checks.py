@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from aegis.config.derive import prefix_of
 from aegis.config.table import VARIABLES
+from aegis.documents.contexts import check_contexts
 from aegis.documents.problems import Note, Path, nearest
 from aegis.documents.table import Reading
 
@@ -15,6 +17,7 @@ def check(reading: Reading, environ: Mapping[str, str]) -> None:
     _envelope(reading)
     _models(reading)
     _credentials(reading)
+    check_contexts(reading, prefix_of(reading))
     _variables(reading, environ)
 
 

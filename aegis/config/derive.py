@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aegis.config.readers import DATABASE_URL, DOCKER_URL
+from aegis.documents.contexts import derive_contexts
 from aegis.documents.nodes import Scalar
 from aegis.documents.problems import Path
 from aegis.documents.readers import Mistake, Reader
@@ -37,6 +38,12 @@ def derive(reading: Reading, environ: Mapping[str, str], base_directory: str) ->
     _listen(reading)
     _providers(reading)
     _api_keys(reading, environ)
+    derive_contexts(reading, prefix_of(reading))
+
+
+def prefix_of(reading: Reading) -> Path:
+    """Where the document's own keys begin: below `spec` in the form with an envelope."""
+    return ("spec",) if ("spec",) in reading.places else ()
 
 
 def _said(value: Any, where: str, *, secret: bool = False) -> Said:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from aegis.domain.contexts import SecurityContext
 from aegis.domain.manifest import PullPolicy
 from aegis.domain.mounts import MountProfile
 from aegis.ids import DEFAULT_TENANT
@@ -114,5 +115,6 @@ class NodeConfig(Section):
     database: Database
     models: dict[str, ModelAlias] = {}
     registry_credentials: tuple[RegistryCredential, ...] = ()
+    security_contexts: tuple[SecurityContext, ...] = ()  # `default` holds for manifests that name none
     logging: Logging = Logging()
     limits: Limits = Limits()

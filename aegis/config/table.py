@@ -24,6 +24,7 @@ from aegis.config.readers import (
     check_alias,
 )
 from aegis.documents.agent_table import API_VERSION, not_yet
+from aegis.documents.contexts import context_rows
 from aegis.documents.names import NAME
 from aegis.documents.readers import (
     ANYTHING,
@@ -220,10 +221,12 @@ _REST = (
     Field("limits.tool_rounds", "limits.tool_rounds", INTEGER, "Of one iteration."),
     Field("limits.shutdown_seconds", "limits.shutdown_seconds", DURATION, "For running work when the daemon stops."),
     *_unused("temporal", "cortex", "builtin_dispatchers", "smcp_gateway", "max_execution_list_limit"),
-    *_later("smcp", "iam", "grpc_auth", "secrets", "security_contexts", "mcp_servers", "cluster"),
+    *_later("smcp", "iam", "grpc_auth", "secrets", "mcp_servers", "cluster"),
 )
 
-ROWS = (*_NODE, *_STORAGE, *_RUNTIME, *_API, *_DATABASE, *_MODELS, *_REST)
+_CONTEXTS = context_rows("security_contexts")
+
+ROWS = (*_NODE, *_STORAGE, *_RUNTIME, *_API, *_DATABASE, *_MODELS, *_CONTEXTS, *_REST)
 BARE_TABLE = Table(ROWS)
 ENVELOPE_TABLE = Table(
     (

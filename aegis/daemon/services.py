@@ -17,6 +17,7 @@ from aegis.services.judging import Panel
 from aegis.services.judging.agents import JudgeAgents
 from aegis.services.judging.jobs import Jobs
 from aegis.services.judging.judges import Judges
+from aegis.services.policy import ToolPolicy
 from aegis.services.reconciler import Reconciler
 from aegis.services.recorder import EventRecorder
 from aegis.services.supervisor import ExecutionSupervisor
@@ -49,10 +50,11 @@ def make_services(config: NodeConfig, world: World) -> Services:
     jobs = Jobs()
     maker = ContainerMaker(parts.container_settings(config, world.node_id, world.gateway.port))
     volumes = VolumeService(world.store, world.gateway, world.events, world.clock)
+    policy = ToolPolicy(config.security_contexts)
     inner_loop = InnerLoop(
         store=world.store,
         models=world.models,
-        tools=ToolBox([CMD_RUN, *fs_tools(jobs)]),
+        tools=ToolBox([CMD_RUN, *fs_tools(jobs)], policy),
         gateway=world.gateway,
         events=world.events,
         clock=world.clock,
@@ -84,6 +86,7 @@ def make_services(config: NodeConfig, world: World) -> Services:
         runner=runner,
         maker=maker,
         models=world.models,
+        policy=policy,
         events=world.events,
         clock=world.clock,
         concurrent_max=config.limits.executions_concurrent,

@@ -9,8 +9,10 @@ from __future__ import annotations
 import posixpath
 
 from aegis.documents import agent_judges
+from aegis.documents.contexts import check_contexts
 from aegis.documents.problems import Note, Path, show_path
 from aegis.documents.table import Reading, Said
+from aegis.domain.contexts import DEFAULT_CONTEXT
 from aegis.domain.manifest import AccessMode, ExecutionMode, NetworkMode, StorageClass
 
 _LATER = "is understood, and not available in this version"
@@ -24,6 +26,7 @@ def check(reading: Reading) -> None:
     _volumes(reading)
     _execution(reading)
     agent_judges.check(reading)
+    _contexts(reading)
     _later(reading)
 
 
@@ -123,6 +126,16 @@ def _execution(reading: Reading) -> None:
     timeout = reading.said.get(("~script", "timeout_seconds"))
     if timeout and not reading.knows(("~script", "path")):
         reading.missing((*timeout.path[:-1], "path"), "the path of the script")
+
+
+def _contexts(reading: Reading) -> None:
+    check_contexts(reading, ("spec",))
+    used = reading.get(("security_context",), DEFAULT_CONTEXT)
+    for index in reading.indices(("security_contexts",)):
+        name = reading.said.get(("security_contexts", index, "name"))
+        if name is not None and name.value != used:
+            text = f"nothing names this context; spec.security_context: {name.value} would"
+            reading.notes.append(Note(show_path(name.path), name.node.line, text))
 
 
 def _later(reading: Reading) -> None:

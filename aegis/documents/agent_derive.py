@@ -7,21 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from aegis.documents.contexts import KNOWN_TOOLS, derive_contexts
 from aegis.documents.problems import Note, show_path
 from aegis.documents.table import Reading, Said
 from aegis.domain.manifest import AccessMode, StorageClass
 
-KNOWN_TOOLS = (
-    "cmd.run",
-    "fs.read",
-    "fs.write",
-    "fs.edit",
-    "fs.list",
-    "fs.grep",
-    "fs.glob",
-    "fs.create_dir",
-    "fs.delete",
-)
 _SERVERS = {"mcp:filesystem": "fs.*", "builtin:cmd": "cmd.run"}
 _NOT_YET_SERVER = "tools of MCP servers are understood, and not available in this version"
 VALIDATORS = ("execution", "validators")
@@ -42,6 +32,7 @@ def derive(reading: Reading) -> None:
     _validators(reading)
     _judges(reading)
     _tools(reading)
+    derive_contexts(reading, ("spec",))
 
 
 def _timeout(reading: Reading) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from aegis.documents.agent_validation_table import VALIDATION, template
+from aegis.documents.contexts import TOOL_PATTERN, context_rows
 from aegis.documents.names import (
     HOST,
     IMAGE,
@@ -62,6 +63,7 @@ def not_yet(what: str, *, unless: tuple[Any, ...] = ()) -> Reader:
 _SEMVER = matching(r"[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}(?:[-+][0-9A-Za-z.+-]{1,64})?", 'a version ("1.0.0")')
 _RUNTIME_VERSION = matching(r"[0-9A-Za-z][0-9A-Za-z._-]{0,31}", 'a version in quotes ("3.11")')
 _TOOL = matching(r"[A-Za-z0-9_*-]+(?:[.:][A-Za-z0-9_*-]+)*", "a tool or a pattern of tools (cmd.run, fs.*)")
+_VALIDATORS = ("exit_code", "json_schema", "regex", "script")
 
 _IDENTITY = (
     Field("apiVersion", "~apiVersion", choice([API_VERSION]), "Which manifest format this is."),
@@ -214,19 +216,26 @@ _EXECUTION = (
 )
 
 _TOOLS = (
-    Field("spec.tools[]", "~tools[]", _TOOL, "Tools the model may call, or patterns of them."),
+    Field("spec.tools[]", "~tools[]", TOOL_PATTERN, "Tools the model may call, or patterns of them."),
     Field("spec.tools[].name", "~tools[].name", TEXT, "The local name of a tool binding.", DOCUMENTS),
     Field("spec.tools[].server", "~tools[].server", TEXT, "mcp:filesystem is `fs.*`.", DOCUMENTS),
     Field(
         "spec.tools[].executor", "~tools[].executor", choice(["builtin:cmd"]), "builtin:cmd is `cmd.run`.", DOCUMENTS
     ),
     Field("spec.tools[].config", "", not_yet("a tool's own config"), "Not available in this version.", DOCUMENTS),
+    Field(
+        "spec.security_context",
+        "security_context",
+        NAME,
+        "The security context that holds beside `tools`: one of the node's, or of `security_contexts`.",
+    ),
+    *context_rows("spec.security_contexts"),
 )
 
 _LATER = (
     *(
         Field(f"spec.{key}", "", not_yet(key), "Not available in this version.", DOCUMENTS)
-        for key in ("context", "delivery", "advanced", "input_schema", "security_context", "output_handler")
+        for key in ("context", "delivery", "advanced", "input_schema", "output_handler")
     ),
     Field("spec.schedule.type", "~schedule.type", choice(["cron", "interval", "manual"]), "Only manual.", DOCUMENTS),
     Field("spec.schedule.enabled", "~schedule.enabled", BOOLEAN, "Only false, or with `type: manual`.", DOCUMENTS),

@@ -162,6 +162,10 @@ class Reading:
         node = self.places.get(around)
         self._add(path, node, "nothing", wanted, hint)
 
+    def nothing_there(self, path: Path, node: Node, wanted: str) -> None:
+        """A problem with a key that has nothing after it, where that must not be as if it were not there."""
+        self._add(path, node, "nothing", wanted)
+
     def put(self, target: Path, said: Said) -> None:
         """Take a value; the same thing said twice differently is refused, naming both places."""
         first = self.said.get(target)

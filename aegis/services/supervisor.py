@@ -27,6 +27,7 @@ from aegis.ids import new_id
 from aegis.ports import Clock, EventSink, LanguageModels, Store
 from aegis.services.containers import ContainerMaker
 from aegis.services.executions import ExecutionRunner, Outcome
+from aegis.services.policy import ToolPolicy
 from aegis.services.recorder import Journal
 from aegis.services.timing import Retries, retried
 
@@ -57,6 +58,7 @@ class ExecutionSupervisor:
         runner: ExecutionRunner,
         maker: ContainerMaker,
         models: LanguageModels,
+        policy: ToolPolicy,
         events: EventSink,
         clock: Clock,
         concurrent_max: int = 16,
@@ -67,6 +69,7 @@ class ExecutionSupervisor:
         self._runner = runner
         self._maker = maker
         self._models = models
+        self._policy = policy
         self._events = events
         self._clock = clock
         self._slots = [asyncio.Semaphore(concurrent_max) for _ in range(GENERATIONS_MAX)]
@@ -79,8 +82,8 @@ class ExecutionSupervisor:
         """A new execution, stored and pending; it runs when there is room. `parent`: whose judge it is; whoever starts
         a child sees to it that it ends before its parent does.
 
-        NotFound: no such model, image or judge; Overloaded: too many wait already; Conflict: the daemon is stopping, or
-        parents are nested too deep."""
+        NotFound: no such model, image, security context or judge; Overloaded: too many wait already; Conflict: the
+        daemon is stopping, or parents are nested too deep."""
         await self._know_judges(agent.manifest, tenant_id)
         if self._closed:
             raise Conflict("The daemon is stopping and takes no new execution")
@@ -93,6 +96,7 @@ class ExecutionSupervisor:
         manifest = agent.manifest
         self._models.get(manifest.runtime.model_alias)  # known now rather than a container later
         self._maker.image(manifest.runtime)
+        self._policy.layers(manifest)
         token = secrets.token_urlsafe(TOKEN_BYTES)
         execution = Execution(
             id=new_id(),

@@ -25,6 +25,7 @@ from aegis.services.judging import Panel
 from aegis.services.judging.agents import JudgeAgents
 from aegis.services.judging.jobs import Jobs
 from aegis.services.judging.judges import Judges
+from aegis.services.policy import ToolPolicy
 from aegis.services.reconciler import Reconciler
 from aegis.services.recorder import EventRecorder
 from aegis.services.supervisor import ExecutionSupervisor
@@ -110,10 +111,11 @@ class Daemon:
                 bootstrap=b"bootstrap",
             )
         )
+        policy = ToolPolicy()
         self.inner_loop = InnerLoop(
             store=store,
             models=models,
-            tools=ToolBox([CMD_RUN, *fs_tools(jobs)]),
+            tools=ToolBox([CMD_RUN, *fs_tools(jobs)], policy),
             gateway=gateway,
             events=self.events,
             clock=clock,
@@ -145,6 +147,7 @@ class Daemon:
             runner=runner,
             maker=maker,
             models=models,
+            policy=policy,
             events=self.events,
             clock=clock,
             concurrent_max=concurrent_max,

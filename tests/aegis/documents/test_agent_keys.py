@@ -15,6 +15,10 @@ from tests.support.manifests import VOLUME, manifest
 VOLUME_ID = "3f0b1c9e-8a54-4a8f-9a55-5a1f1f7f0001"
 VALIDATION = "spec.execution.validation"
 FIRST = "execution.validators.0"
+CONTEXT, ITS_CONTEXT = "spec.security_contexts[0]", "security_contexts.0"
+CAPABILITY, ITS_CAPABILITY = f"{CONTEXT}.capabilities[0]", f"{ITS_CONTEXT}.capabilities.0"
+NAMED = {f"{CONTEXT}.name": "coder"}
+FILES, WEB, COMMANDS = ({**NAMED, f"{CAPABILITY}.tool_pattern": each} for each in ("fs.*", "web.*", "cmd.run"))
 SCHEMA = {"type": "object", "required": ["a"]}
 
 SEMANTIC = {f"{VALIDATION}[0].type": "semantic"}
@@ -145,6 +149,20 @@ MEANINGS: list[tuple[Any, ...]] = [
     ("spec.tools[0].name", "cmd.run", "tools", ("cmd.run",)),
     ("spec.tools[0].server", "mcp:filesystem", "tools", ("fs.*",), {"spec.tools[0].name": "files"}),
     ("spec.tools[0].executor", "builtin:cmd", "tools", ("cmd.run",), {"spec.tools[0].name": "commands"}),
+    ("spec.security_context", "coder", "security_context", "coder"),
+    (f"{CONTEXT}.name", "coder", f"{ITS_CONTEXT}.name", "coder"),
+    (f"{CONTEXT}.description", "x", f"{ITS_CONTEXT}.description", "x", NAMED),
+    (f"{CONTEXT}.deny_list", ["fs.delete"], f"{ITS_CONTEXT}.deny", ("fs.delete",), NAMED),
+    (f"{CAPABILITY}.tool_pattern", "fs.*", f"{ITS_CAPABILITY}.tool_pattern", "fs.*", NAMED),
+    (f"{CAPABILITY}.filesystem.read", ["/w"], f"{ITS_CAPABILITY}.filesystem.read", ("/w",), FILES),
+    (f"{CAPABILITY}.filesystem.write", [], f"{ITS_CAPABILITY}.filesystem.write", (), FILES),
+    (f"{CAPABILITY}.path_allowlist", ["/w"], f"{ITS_CAPABILITY}.filesystem.read", ("/w",), FILES),
+    (f"{CAPABILITY}.path_allowlist", ["/w"], f"{ITS_CAPABILITY}.filesystem.write", ("/w",), FILES),
+    (f"{CAPABILITY}.domain_allowlist", ["a.org"], f"{ITS_CAPABILITY}.domains", ("a.org",), WEB),
+    (f"{CAPABILITY}.subcommand_allowlist.git", ["diff"], f"{ITS_CAPABILITY}.commands", {"git": ("diff",)}, COMMANDS),
+    (f"{CAPABILITY}.subcommand_allowlist", {}, f"{ITS_CAPABILITY}.commands", {}, COMMANDS),
+    (f"{CAPABILITY}.rate_limit.calls_per_minute", 3, f"{ITS_CAPABILITY}.rate_limit.calls_per_minute", 3, FILES),
+    (f"{CAPABILITY}.rate_limit.calls_per_execution", 9, f"{ITS_CAPABILITY}.rate_limit.calls_per_execution", 9, FILES),
 ]
 
 # Accepted, and nothing of the model changes.
@@ -182,7 +200,6 @@ LATER: list[tuple[str, Any]] = [
     ("spec.tools[0]", "mcp:gmail"),
     ("spec.tools[0]", {"name": "f", "server": "mcp:filesystem", "config": {"allowed_paths": ["/workspace"]}}),
     *((f"spec.{key}", {"a": 1}) for key in ("context", "delivery", "advanced", "input_schema", "output_handler")),
-    ("spec.security_context", "default"),
     ("spec.schedule.type", "cron"),
 ]
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
+import yaml
 
 from aegis.config.load import read_config
 from aegis.config.registry import read_registry
 from aegis.documents import load_manifest
+from tests.support.manifests import MINIMAL, manifest
 from tests.support.reference import DOCS, TABLES, replaced
 
 
@@ -27,6 +29,14 @@ def test_the_configurations_of_the_documentation_are_read_without_a_note(text: s
         assert read_registry(text, "configuration.md").notes == ()
     else:
         assert read_config(text, "configuration.md", {}, base_directory="/").notes == ()
+
+
+def test_the_security_contexts_of_the_documentation_are_read_in_both_places() -> None:
+    [text] = examples("security-contexts.md")
+    contexts = read_config(text, "security-contexts.md", {}, base_directory="/").config.security_contexts
+    spec = {**MINIMAL["spec"], **yaml.safe_load(text), "security_context": "coder"}
+    loaded = load_manifest(manifest({"spec": spec}), "security-contexts.md")
+    assert (loaded.manifest.security_contexts, loaded.notes) == (contexts, ())
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -428,6 +428,13 @@ async def test_an_unknown_model_is_refused_before_anything_is_stored() -> None:
     assert await world.store.list_executions() == []
 
 
+async def test_an_unknown_security_context_is_refused_before_anything_is_stored() -> None:
+    world = World.make(FakeModel([answer("done")]))
+    with pytest.raises(NotFound, match="no security context careful, only default"):
+        await world.start(world.agent(security_context="careful"))
+    assert await world.store.list_executions() == []
+
+
 async def test_more_executions_than_may_wait_are_refused_and_the_others_take_turns() -> None:
     world = World.make(FakeModel(RIGHT), concurrent_max=1, waiting_max=2)
     bootstrap, most = world.runtime.programs["agent"], 0
