@@ -57,6 +57,12 @@ class Denied(Refused):
     status = 403
 
 
+class NetworkDenied(Denied):
+    """An agent may not speak to this host: by its own policy, or because of where the host's name leads."""
+
+    code = "network_denied"
+
+
 class Overloaded(Refused):
     """A bound of ours is met; the same request may be taken later."""
 
@@ -107,6 +113,13 @@ class ContainerFailed(WorldError):
     """The engine could not create, start or watch a container."""
 
     code = "container_failed"
+
+
+class HostUnreachable(WorldError):
+    """A host that an agent may speak to has no address, or does not answer at any."""
+
+    code = "host_unreachable"
+    status = 502
 
 
 class DatabaseUnavailable(WorldError):

@@ -85,6 +85,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "aegis.adapters.store": ("aegis.ports", "aegis.domain", "aegis.errors", "aegis.ids"),
     "aegis.adapters.llm": ("aegis.ports", "aegis.domain", "aegis.errors", "aegis.ids"),
     "aegis.adapters.nfs": ("aegis.ports", "aegis.domain", "aegis.errors", "aegis.ids", "nfsd"),
+    "aegis.adapters.proxy": ("aegis.ports", "aegis.domain", "aegis.errors", "aegis.ids"),
     "aegis.adapters.systemd": ("aegis.errors",),
 }
 
@@ -99,6 +100,8 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "aiosqlite": ("aegis.adapters.store",),
     "openai": ("aegis.adapters.llm",),
     "anthropic": ("aegis.adapters.llm",),
+    "h11": ("aegis.adapters.proxy",),
+    "aiohappyeyeballs": ("aegis.adapters.proxy",),
     "typer": ("aegis.cli",),
     "rich": ("aegis.cli",),
 }

@@ -9,7 +9,8 @@ dispatch.sent|completed, tool.called|allowed|denied|completed (allowed and denie
 model.called|failed,
 judge.started (an agent, as a child execution)|answered|unusable (its answer; it is asked once more)|failed,
 validator.judged,
-file.* (from the gateway's audit), mount.refused.
+file.* (from the gateway's audit), mount.refused,
+network.allowed|denied|failed (coalesced: their `connections` and bytes add up, see services/egress/ledger).
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def network_ruling(
         return Ruling(True, "security.network: not on the denylist")
     allowed = first_match(policy.allowlist, host, port, ports=ports)
     if allowed is None:
-        return Ruling(False, f"security.network.allowlist: {', '.join(policy.allowlist) or 'empty'}")
+        return Ruling(False, f"not on security.network.allowlist: {', '.join(policy.allowlist) or 'it is empty'}")
     return Ruling(True, f"security.network.allowlist: {allowed}")
 
 
