@@ -190,7 +190,7 @@ def logs(context: typer.Context, task: Task, follow: Follow = False, output: Out
     client = connect(context)
     found = execution_id(client, task)
     last, live = 0, Live()
-    for event in _stored_events(client, found):
+    for event in stored_events(client, found):
         last = event["sequence"]
         _show(event, output, live)
     live.clear()
@@ -198,7 +198,7 @@ def logs(context: typer.Context, task: Task, follow: Follow = False, output: Out
         watch(client, found, output, show=True, after=last)
 
 
-def _stored_events(client: Client, task: str) -> Iterator[dict[str, Any]]:
+def stored_events(client: Client, task: str) -> Iterator[dict[str, Any]]:
     after = 0
     while items := client.get(f"/v1/executions/{task}/events", after=after)["items"]:
         yield from items

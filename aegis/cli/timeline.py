@@ -1,0 +1,343 @@
+"""What an execution did, drawn together from its events: `task timeline` and `task diff`. Pure: events in, values out.
+
+Where two events are one thing (a call and its result, a command sent and done) there is one entry, with how long it
+took. An event of a kind that is not known here is left out: `task logs` shows everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+Event = dict[str, Any]
+Data = dict[str, Any]
+
+TEXT_CHARACTERS_MAX: Final = 300
+CHANGING: Final = ("create", "write", "setattr", "mkdir", "symlink", "mknod", "link", "remove", "rmdir", "rename")
+
+
+@dataclass(slots=True)
+class Entry:
+    """One thing that happened. `seconds`: since the execution was made; `duration_seconds`: where it took a while;
+    `ok`: False for what was refused or went wrong."""
+
+    seconds: float
+    iteration: int | None
+    what: str
+    text: str
+    duration_seconds: float | None = None
+    ok: bool = True
+    data: Data = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Totals:
+    """Of one iteration."""
+
+    number: int
+    state: str = "running"
+    model_turns: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    tool_calls: int = 0
+    denied: int = 0
+    commands: int = 0
+    commands_failed: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    files_changed: int = 0
+    network_allowed: int = 0
+    network_denied: int = 0
+    judges: int = 0
+
+
+@dataclass(slots=True)
+class Change:
+    """What became of one path: A added, M changed, D deleted, R renamed from `from_path`."""
+
+    status: str
+    path: str
+    iteration: int | None
+    bytes_written: int = 0
+    from_path: str | None = None
+
+
+class Timeline:
+    """Built by `take`-ing the events in their order."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.totals: dict[int, Totals] = {}
+        self._began: datetime | None = None
+        self._iteration: int | None = None
+        self._open: dict[str, Entry] = {}  # what has begun and not ended, by its own key
+        self._changed: set[tuple[int | None, str]] = set()
+
+    def take(self, event: Event) -> None:
+        at = datetime.fromisoformat(event["at"])
+        self._began = self._began or at
+        if event["kind"] == "iteration.started":
+            self._iteration = event.get("iteration")
+        seconds = (at - self._began).total_seconds()
+        data = event.get("data") or {}
+        number = event.get("iteration") or self._iteration
+        kind = str(event["kind"])
+        handler = _ROOMS.get(kind.partition(".")[0])
+        if handler is not None:
+            handler(self, kind, Entry(seconds, number, "", "", data=data), data)
+
+    def as_json(self) -> Data:
+        return {
+            "entries": [asdict(entry) for entry in self.entries],
+            "iterations": [asdict(self.totals[number]) for number in sorted(self.totals)],
+        }
+
+    # ---- what the handlers use ----
+
+    def add(self, entry: Entry, what: str, text: str, *, ok: bool = True, seconds: float | None = None) -> Entry:
+        entry.what, entry.text, entry.ok = what, _short(text), ok
+        entry.duration_seconds = seconds
+        self.entries.append(entry)
+        return entry
+
+    def begin(self, key: str, entry: Entry, what: str, text: str) -> None:
+        self._open[key] = self.add(entry, what, text)
+
+    def end(self, key: str, at: Entry, **data: Any) -> Entry | None:
+        """The entry that began under this key, ended; None when none did."""
+        entry = self._open.pop(key, None)
+        if entry is not None:
+            entry.duration_seconds = round(at.seconds - entry.seconds, 3)
+            entry.data = {**entry.data, **data}
+        return entry
+
+    def of(self, number: int | None) -> Totals:
+        return self.totals.setdefault(number or 0, Totals(number or 0))
+
+    def changed(self, number: int | None, path: str) -> None:
+        if (number, path) not in self._changed:
+            self._changed.add((number, path))
+            self.of(number).files_changed += 1
+
+
+def changes(events: Iterable[Event], iteration: int | None = None) -> list[Change]:
+    """What the files of the workspace became, from the gateway's own record of it, sorted by path; only what one
+    iteration did if that is said. A file that came and went is not in it."""
+    found: dict[str, Change] = {}
+    for number, kind, data in _file_events(events):
+        if iteration is None or number == iteration:
+            _apply(found, kind, data, number)
+    return sorted(found.values(), key=lambda change: change.path)
+
+
+def _file_events(events: Iterable[Event]) -> Iterator[tuple[int | None, str, Data]]:
+    number: int | None = None
+    for event in events:
+        if event["kind"] == "iteration.started":
+            number = event.get("iteration")
+        room, _, kind = str(event["kind"]).partition(".")
+        if room == "file":
+            yield number, kind, event.get("data") or {}
+
+
+def _apply(found: dict[str, Change], kind: str, data: Data, number: int | None) -> None:
+    path = str(data.get("path", "?"))
+    if kind in ("create", "mkdir", "symlink", "mknod"):
+        gone = found.get(path)
+        found[path] = Change("M" if gone is not None and gone.status == "D" else "A", path, number)
+    elif kind == "link":
+        found[str(data.get("to_path"))] = Change("A", str(data.get("to_path")), number)
+    elif kind in ("write", "setattr"):
+        change = found.setdefault(path, Change("M", path, number))
+        change.bytes_written += int(data.get("bytes") or 0)
+        change.iteration = number
+    elif kind in ("remove", "rmdir"):
+        before = found.pop(path, None)
+        if before is None or before.status != "A":
+            found[path] = Change("D", path, number)
+    elif kind == "rename":
+        to_path = str(data.get("to_path", "?"))
+        before = found.pop(path, None)
+        new = before is not None and before.status == "A"
+        target = found.get(to_path)
+        written = before.bytes_written if before is not None else 0
+        if new:
+            over = target is not None and target.status in ("M", "D")
+            found[to_path] = Change("M" if over else "A", to_path, number, written)
+        else:
+            found[to_path] = Change("R", to_path, number, written, from_path=path)
+
+
+# ---- one handler for each kind of event ----
+
+
+def _iteration(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
+    name = kind.partition(".")[2]
+    totals = line.of(entry.iteration)
+    if name not in ("started", "retried"):
+        totals.state = {"succeeded": "success"}.get(name, name)
+    score = f", score {data['score']:g}" if isinstance(data.get("score"), int | float) else ""
+    why = f": {data['error']}" if data.get("error") else ""
+    line.add(entry, "iteration", f"{entry.iteration} {name}{score}{why}", ok=name in ("started", "succeeded"))
+
+
+def _execution(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
+    name = kind.partition(".")[2]
+    why = f": {data['error']}" if data.get("error") else ""
+    line.add(entry, "execution", name + why, ok=name not in ("failed", "cancelled"))
+
+
+def _image(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
+    if kind == "image.pulling":
+        line.begin("image", entry, "image", str(data.get("image", "?")))
+    elif kind == "image.pulled":
+        line.end("image", entry)
+
+
+def _container(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
+    name = str(data.get("name", ""))
+    if kind == "container.created":
+        line.begin(f"container {name}", entry, "container", name)
+    elif kind == "container.removed":
+        line.end(f"container {name}", entry)
+    elif kind == "container.killed":
+        line.add(entry, "container", f"killed: {data.get('reason', '')}", ok=False)
+
+
+def _model(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
+    if kind == "model.failed":
+        line.add(entry, "model", f"failed: {data.get('error', '')}", ok=False)
+        return
+    totals = line.of(entry.iteration)
+    totals.model_turns += 1
+    totals.input_tokens += int(data.get("input_tokens") or 0)
+    totals.output_tokens += int(data.get("output_tokens") or 0)
+    calls = ", ".join(map(str, data.get("tool_calls") or ()))
+    text = " ".join(filter(None, [str(data.get("content") or ""), f"-> {calls}" if calls else ""]))
+    line.add(entry, "model", text or "(nothing)", seconds=_seconds(data.get("seconds")))
+
+
+def _tool(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
+    name = str(data.get("name", "?"))
+    totals = line.of(entry.iteration)
+    if kind == "tool.called":
+        totals.tool_calls += 1
+        line.begin("tool", entry, "tool", f"{name} {_arguments(data.get('arguments'))}".rstrip())
+    elif kind == "tool.denied":
+        totals.denied += 1
+        called = line.end("tool", entry, reason=data.get("reason"), rules=data.get("rules"))
+        if called is not None:
+            called.ok, called.text = False, _short(f"{called.text}: denied: {data.get('reason', '')}")
+    elif kind == "tool.completed":
+        called = line.end("tool", entry, result=data.get("result"))
+        if called is not None and str(data.get("result", "")).startswith("error: "):
+            called.ok = False
+
+
+def _dispatch(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
+    key = f"dispatch {data.get('dispatch_id')}"
+    if kind == "dispatch.sent":
+        line.end("tool", entry)
+        argv = [str(data.get("command", "?")), *map(str, data.get("args") or ())]
+        line.begin(key, entry, "command", " ".join(argv))
+    elif kind == "dispatch.completed":
+        totals, code = line.of(entry.iteration), data.get("exit_code")
+        totals.commands += 1
+        totals.commands_failed += code != 0
+        sent = line.end(key, entry, **data)
+        if sent is not None:
+            sent.ok = code == 0
+            took = data.get("duration_ms")
+            sent.duration_seconds = took / 1000 if isinstance(took, int | float) else sent.duration_seconds
+
+
+def _file(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
+    name, path = kind.partition(".")[2], str(data.get("path", "?"))
+    totals, count = line.of(entry.iteration), int(data.get("bytes") or 0)
+    if name in ("denied", "failed"):
+        line.add(entry, "file", f"{data.get('operation', '?')} {path}: {data.get('error', '?')}", ok=False)
+        return
+    if name in CHANGING:
+        line.changed(entry.iteration, str(data.get("to_path") or path))
+    if name == "read":
+        totals.bytes_read += count
+    elif name == "write":
+        totals.bytes_written += count
+    to = f" -> {data['to_path']}" if data.get("to_path") else ""
+    many = f" ({count} bytes in {data.get('operations', 1)})" if name in ("read", "write") else ""
+    line.add(entry, "file", f"{name} {path}{to}{many}")
+
+
+def _network(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
+    denied = kind.rpartition(".")[2] in ("denied", "refused") or data.get("allowed") is False
+    totals = line.of(entry.iteration)
+    totals.network_denied += denied
+    totals.network_allowed += not denied
+    target = str(data.get("host") or data.get("url") or "?")
+    port = f":{data['port']}" if data.get("port") else ""
+    why = data.get("reason") or data.get("rule") or ""
+    line.add(entry, "network", f"{kind.partition('.')[2]} {target}{port} {why}".rstrip(), ok=not denied)
+
+
+def _judge(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
+    name, judge = kind.partition(".")[2], str(data.get("judge", "?"))
+    if name == "started":
+        line.add(entry, "judge", f"{judge}: execution {data.get('execution_id', '?')}")
+        return
+    if name == "failed":
+        line.add(entry, "judge", str(data.get("error", "?")), ok=False)
+        return
+    totals = line.of(entry.iteration)
+    totals.judges += 1
+    totals.input_tokens += int(data.get("input_tokens") or 0)
+    totals.output_tokens += int(data.get("output_tokens") or 0)
+    said = f"score {data.get('score')}, confidence {data.get('confidence')}: {data.get('reasoning', '')}"
+    text = f"cannot be used: {data.get('reason', '')}" if name == "unusable" else said
+    line.add(entry, "judge", f"{judge}: {text}", ok=name == "answered", seconds=_seconds(data.get("seconds")))
+
+
+def _validator(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
+    passed = bool(data.get("passed"))
+    first = str(data.get("reason") or "").partition("\n")[0]
+    text = f"{data.get('validator', '?')} {'passed' if passed else 'did not pass'}, score {data.get('score')}"
+    line.add(entry, "validator", f"{text}: {first}" if first else text, ok=passed)
+
+
+Handler = Callable[[Timeline, str, Entry, Data], None]
+_ROOMS: dict[str, Handler] = {
+    "execution": _execution,
+    "iteration": _iteration,
+    "image": _image,
+    "container": _container,
+    "model": _model,
+    "tool": _tool,
+    "dispatch": _dispatch,
+    "file": _file,
+    "network": _network,
+    "egress": _network,
+    "judge": _judge,
+    "validator": _validator,
+}
+
+
+def _arguments(arguments: Any) -> str:
+    """What a call is about: its path, its URL or its command, else all of it."""
+    if not isinstance(arguments, dict):
+        return ""
+    if "command" in arguments:
+        return " ".join(map(str, [arguments["command"], *(arguments.get("args") or ())]))
+    for key in ("path", "url", "pattern"):
+        if key in arguments:
+            return str(arguments[key])
+    return " ".join(f"{key}={value}" for key, value in arguments.items())
+
+
+def _seconds(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= TEXT_CHARACTERS_MAX else line[: TEXT_CHARACTERS_MAX - 3] + "..."
