@@ -80,6 +80,7 @@ class WorldError(AegisError):
     code = "unavailable"
     status = 503
     retryable: bool = True
+    retry_after_seconds: float | None = None  # the other side's own word on when
 
     def __init__(self, message: str, *, next_step: str = "", retryable: bool | None = None) -> None:
         super().__init__(message, next_step=next_step)
@@ -127,9 +128,30 @@ class DatabaseUnavailable(WorldError):
 
 
 class ModelFailed(WorldError):
-    """The language model's provider failed or answered what cannot be used."""
+    """The language model's provider failed or answered what cannot be used. `reason` is one stable word
+    (docs/models.md), for events and metrics."""
 
     code = "model_failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        next_step: str = "",
+        retryable: bool | None = None,
+        reason: str = "unusable",
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message, next_step=next_step, retryable=retryable)
+        self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ModelContextTooLong(ModelFailed):
+    """The conversation does not fit into this model's context. It may fit into another's."""
+
+    code = "model_context_too_long"
+    retryable = False
 
 
 class JudgeFailed(WorldError):

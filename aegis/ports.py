@@ -14,6 +14,15 @@ from typing import Any, Literal, Protocol
 from aegis.domain.events import Event
 from aegis.domain.execution import Agent, Execution, ExecutionState
 from aegis.domain.iteration import Iteration
+from aegis.domain.llm import Finish as Finish
+from aegis.domain.llm import Message as Message
+from aegis.domain.llm import ModelContext as ModelContext
+from aegis.domain.llm import ModelReply as ModelReply
+from aegis.domain.llm import ModelTerms as ModelTerms
+from aegis.domain.llm import ModelUsage as ModelUsage
+from aegis.domain.llm import Price as Price
+from aegis.domain.llm import ToolCall as ToolCall
+from aegis.domain.llm import ToolSpec as ToolSpec
 from aegis.domain.manifest import PullPolicy
 from aegis.domain.volume import Attachment, Volume, VolumeState
 
@@ -239,52 +248,13 @@ class Gateway(Protocol):
 # ---- language models ----
 
 
-@dataclass(frozen=True, slots=True)
-class ToolSpec:
-    name: str
-    description: str
-    parameters: Mapping[str, Any]  # JSON Schema
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    id: str
-    name: str
-    arguments: Mapping[str, Any]
-    arguments_error: str = ""  # why the model's arguments could not be read; the text goes back to the model
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn. `tool_call_id` with role tool only; `tool_calls` with role assistant only."""
-
-    role: Literal["system", "user", "assistant", "tool"]
-    content: str
-    tool_calls: tuple[ToolCall, ...] = ()
-    tool_call_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ModelReply:
-    content: str
-    tool_calls: tuple[ToolCall, ...] = ()
-    input_tokens: int = 0
-    output_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ModelContext:
-    """What the `script` provider picks its answers by; real providers ignore it."""
-
-    execution_id: str
-    agent_name: str
-    iteration: int
-
-
 class LanguageModel(Protocol):
     async def complete(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec], context: ModelContext
-    ) -> ModelReply: ...
+    ) -> ModelReply:
+        """One attempt, whole or not at all. ModelFailed says whether another may succeed, and when. Callers go through
+        `aegis.services.model_calls`, which repeats, falls back and counts."""
+        ...
 
     async def close(self) -> None: ...
 
@@ -294,6 +264,10 @@ class LanguageModels(Protocol):
 
     def get(self, alias: str) -> LanguageModel:
         """NotFound names the aliases there are."""
+        ...
+
+    def terms(self, alias: str) -> ModelTerms:
+        """NotFound as `get`. Following `fallback` from alias to alias comes to an end."""
         ...
 
     @property
@@ -365,6 +339,14 @@ class Store(Protocol):
 
     async def load_inner_loop(self, execution_id: str, iteration: int) -> Mapping[str, Any] | None: ...
 
+    async def add_usage(self, execution_id: str, usage: ModelUsage) -> None:
+        """Adds to what is stored for this iteration and alias. Calls without a cost leave the sum of the others'."""
+        ...
+
+    async def list_usage(self, execution_id: str) -> list[ModelUsage]:
+        """In order of iteration and alias."""
+        ...
+
     async def ping(self) -> None: ...
     async def close(self) -> None: ...
 
@@ -381,6 +363,16 @@ class EventSink(Protocol):
     def follow(self, execution_id: str, *, after: int = 0) -> AsyncIterator[Event]:
         """Stored events first, then new ones as they come; ends after the execution's final event."""
         ...
+
+
+class ModelMeter(Protocol):
+    """Counts what models do, for the node's metrics."""
+
+    def answered(self, alias: str, usage: ModelUsage, seconds: float) -> None: ...
+
+    def failed(self, alias: str, reason: str) -> None: ...
+
+    def fell_back(self, alias: str, to: str) -> None: ...
 
 
 HealthCheck = Callable[[], Awaitable[None]]

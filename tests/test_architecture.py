@@ -61,7 +61,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "aegis.errors": (),
     "aegis.ids": (),
     "aegis.logs": ("aegis.errors",),
-    "aegis.metrics": ("aegis.errors",),
+    "aegis.metrics": ("aegis.ports",),
     "aegis.ports": ("aegis.errors", "aegis.domain"),
     "aegis.domain": ("aegis.ids",),
     "aegis.documents": ("aegis.domain", "aegis.errors", "aegis.ids"),
@@ -102,6 +102,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "anthropic": ("aegis.adapters.llm",),
     "h11": ("aegis.adapters.proxy",),
     "aiohappyeyeballs": ("aegis.adapters.proxy",),
+    "httpx": ("aegis.adapters.llm",),
     "typer": ("aegis.cli",),
     "rich": ("aegis.cli",),
 }

@@ -55,7 +55,8 @@ async def show_execution(request: web.Request) -> web.Response:
     context = context_of(request)
     execution = await find_execution(context, request.match_info["execution"])
     iterations = await context.store.list_iterations(execution.id)
-    return json_response(ExecutionView.of(execution, iterations))
+    usage = await context.store.list_usage(execution.id)
+    return json_response(ExecutionView.of(execution, iterations, usage))
 
 
 async def cancel_execution(request: web.Request) -> web.Response:

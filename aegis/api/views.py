@@ -19,7 +19,7 @@ from aegis.domain.iteration import Iteration, IterationState
 from aegis.domain.manifest import AgentManifest, StorageClass
 from aegis.domain.validation import Judgement
 from aegis.domain.volume import Attachment, Volume, VolumeState
-from aegis.ports import FileEntry, VolumeUsage
+from aegis.ports import FileEntry, ModelUsage, VolumeUsage
 
 T = TypeVar("T")
 
@@ -81,6 +81,25 @@ class JudgementView(View):
         )
 
 
+class ModelUsageView(View):
+    """Tokens as the providers count them. `cost` is null where no alias that was used has a price."""
+
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cost: float | None
+
+    @classmethod
+    def of(cls, parts: Sequence[ModelUsage]) -> ModelUsageView:
+        costs = [part.cost for part in parts if part.cost is not None]
+        return cls(
+            calls=sum(part.calls for part in parts),
+            input_tokens=sum(part.input_tokens for part in parts),
+            output_tokens=sum(part.output_tokens for part in parts),
+            cost=sum(costs) if costs else None,
+        )
+
+
 class IterationView(View):
     number: int
     state: IterationState
@@ -94,9 +113,10 @@ class IterationView(View):
     judgements: list[JudgementView]
     error: str | None
     feedback: str | None
+    usage: ModelUsageView
 
     @classmethod
-    def of(cls, iteration: Iteration) -> IterationView:
+    def of(cls, iteration: Iteration, usage: Sequence[ModelUsage] = ()) -> IterationView:
         verdict = iteration.verdict
         opinions = verdict.judgements if verdict else ()
         return cls(
@@ -112,6 +132,7 @@ class IterationView(View):
             judgements=[JudgementView.of(each) for each in opinions],
             error=iteration.error,
             feedback=iteration.feedback,
+            usage=ModelUsageView.of([part for part in usage if part.iteration == iteration.number]),
         )
 
 
@@ -132,10 +153,16 @@ class ExecutionView(View):
     error: str | None
     labels: dict[str, str]
     parent_id: str | None  # the execution this one judges
-    iterations: list[IterationView] | None = None  # only when one execution is shown
+    iterations: list[IterationView] | None = None  # these two only when one execution is shown
+    usage: ModelUsageView | None = None
 
     @classmethod
-    def of(cls, execution: Execution, iterations: Sequence[Iteration] | None = None) -> ExecutionView:
+    def of(
+        cls,
+        execution: Execution,
+        iterations: Sequence[Iteration] | None = None,
+        usage: Sequence[ModelUsage] | None = None,
+    ) -> ExecutionView:
         return cls(
             id=execution.id,
             agent_id=execution.agent_id,
@@ -153,7 +180,8 @@ class ExecutionView(View):
             error=execution.error,
             labels=dict(execution.labels),
             parent_id=execution.parent_id,
-            iterations=None if iterations is None else [IterationView.of(iteration) for iteration in iterations],
+            iterations=None if iterations is None else [IterationView.of(each, usage or ()) for each in iterations],
+            usage=None if usage is None else ModelUsageView.of(usage),
         )
 
 

@@ -91,6 +91,13 @@ def _model_called(event: Event, data: dict[str, Any]) -> Iterator[Line]:
         yield f"  model: {_short(data['content'], LINE_CHARACTERS_MAX)}", ""
 
 
+def _model_failed(event: Event, data: dict[str, Any]) -> Iterator[Line]:
+    """The last failure comes without a pause: nothing more is tried."""
+    pause = data.get("retry_in_seconds")
+    again = f"; trying again in {pause} s" if pause is not None else ""
+    yield f"  the model failed: {_short(data.get('error') or '?', 400)}{again}", "red"
+
+
 def _dispatch_completed(event: Event, data: dict[str, Any]) -> Iterator[Line]:
     """The output's last lines: where a traceback says what it is about."""
     output = str(data.get("stdout") or "") + str(data.get("stderr") or "")
@@ -168,7 +175,8 @@ KINDS: dict[str, Callable[[Event, dict[str, Any]], Iterator[Line]]] = {
     "tool.completed": _quiet,
     "tool.denied": _said("  denied: {reason}", "yellow"),
     "model.called": _model_called,
-    "model.failed": _said("  the model failed: {error}", "red"),
+    "model.failed": _model_failed,
+    "model.fallback": _said("  model {alias} is given up, {fallback} answers: {error}", "yellow"),
     "volume.created": _quiet,
     "volume.attached": _said("  volume {name} attached at {mount_path}", "dim"),
     "volume.detached": _quiet,

@@ -157,6 +157,7 @@ def status(context: typer.Context, task: Task, output: Output = Format.TEXT) -> 
             "ended": when(execution["ended_at"]),
             "input": execution["input"],
             "error": execution["error"],
+            "used": _used(execution.get("usage")),
         }
     )
     for iteration in execution["iterations"]:
@@ -167,9 +168,20 @@ def status(context: typer.Context, task: Task, output: Output = Format.TEXT) -> 
         say(clean(execution["output"]))
 
 
+def _used(usage: dict[str, Any] | None) -> str:
+    """Tokens and cost, in short; nothing where no model was asked."""
+    if not usage or not usage["calls"]:
+        return ""
+    tokens = f"{usage['input_tokens']:,} tokens in, {usage['output_tokens']:,} out"
+    cost = "" if usage["cost"] is None else f", cost {usage['cost']:.4f}"
+    return f"{_count(usage['calls'], 'answer')}, {tokens}{cost}"
+
+
 def _show_iteration(iteration: dict[str, Any]) -> None:
     calls = _count(iteration["tool_calls"], "tool call")
     say(f"iteration {iteration['number']}: {iteration['state']}, {calls}", "bold")
+    if used := _used(iteration.get("usage")):
+        say(f"  {used}", "dim")
     for judgement in iteration["judgements"]:
         reason = f": {clean(judgement['reason'])}" if judgement["reason"] else ""
         text = f"  {clean(judgement['validator'])} scored {judgement['score']:g}{reason}"

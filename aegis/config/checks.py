@@ -16,6 +16,7 @@ _OTHERS = ("AEGIS_API_URL", "AEGIS_API_TOKEN", "AEGIS_API_TOKEN_FILE")  # the co
 def check(reading: Reading, environ: Mapping[str, str]) -> None:
     _envelope(reading)
     _models(reading)
+    _fallbacks(reading)
     _credentials(reading)
     check_contexts(reading, prefix_of(reading))
     _variables(reading, environ)
@@ -39,6 +40,30 @@ def _models(reading: Reading) -> None:
         idle = reading.said.get((*alias, "model" if needed == "script" else "script"))
         if idle is not None:
             reading.problem(idle, f"no {idle.path[-1]}: the provider is {said.value}")
+
+
+def _fallbacks(reading: Reading) -> None:
+    """Each names an alias that is there, and following them ends."""
+    aliases = {target[1] for target in reading.said if target[0] == "models"}
+    for alias in sorted(map(str, aliases)):
+        said = reading.said.get(("models", alias, "fallback"))
+        if said is None:
+            continue
+        if said.value not in aliases:
+            near = nearest(said.value, map(str, aliases))
+            reading.problem(said, "the alias of another model", f"did you mean {near}?" if near else "")
+        elif alias in _following(reading, said.value):
+            reading.problem(said, "an alias whose own fallbacks do not lead back here")
+
+
+def _following(reading: Reading, alias: str) -> set[str]:
+    """`alias`, its fallback, that one's, and so on."""
+    found: set[str] = set()
+    following: str | None = alias
+    while following is not None and following not in found:
+        found.add(following)
+        following = reading.get(("models", following, "fallback"))
+    return found
 
 
 def _credentials(reading: Reading) -> None:

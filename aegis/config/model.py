@@ -75,6 +75,13 @@ class Database(Section):
     connect_timeout_seconds: Seconds = 5.0
 
 
+class TokenPrice(Section):
+    """Of a million tokens, in the operator's own currency."""
+
+    input: Annotated[float, Field(ge=0)]
+    output: Annotated[float, Field(ge=0)]
+
+
 class ModelAlias(Section):
     """One alias. `script` answers from a file (docs/models.md); `openai` is everything that speaks its protocol."""
 
@@ -84,9 +91,12 @@ class ModelAlias(Section):
     api_key: SecretStr | None = None
     script: str | None = None
     timeout_seconds: Seconds = 300.0
-    max_retries: Annotated[int, Field(ge=0, le=20)] = 3
+    max_retries: Annotated[int, Field(ge=0, le=20)] = 5
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    stream: bool = True
+    fallback: str | None = None  # the alias that answers when this one does not; checked to lead to an end
+    price_per_million: TokenPrice | None = None
 
 
 class RegistryCredential(Section):

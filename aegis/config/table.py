@@ -184,6 +184,10 @@ _MODELS = (
     Field("models.*.max_retries", "models.*.max_retries", INTEGER, "After failures that may pass."),
     Field("models.*.max_tokens", "models.*.max_tokens", INTEGER, "Of one answer."),
     Field("models.*.temperature", "models.*.temperature", NUMBER, "0 to 2."),
+    Field("models.*.stream", "models.*.stream", BOOLEAN, "false: for servers that cannot stream their answers."),
+    Field("models.*.fallback", "models.*.fallback", TEXT, "The alias that answers when this one does not."),
+    Field("models.*.price_per_million.input", "models.*.price_per_million.input", NUMBER, "Of input tokens."),
+    Field("models.*.price_per_million.output", "models.*.price_per_million.output", NUMBER, "Of output tokens."),
     _documents("llm_providers[].name", "~llm[].name", TEXT, "A provider; its models become `models`."),
     _documents(
         "llm_providers[].type",

@@ -19,6 +19,7 @@ from aegis.domain.manifest import Runtime
 from aegis.domain.mounts import MountProfile, mount_options
 from aegis.errors import Refused, WorldError
 from aegis.ids import new_id
+from aegis.ports import ModelTerms, Price
 from aegis.services.containers import ContainerSettings, Image
 from aegis.services.pump import EventPump
 
@@ -54,12 +55,23 @@ def node_id(directory: Path) -> str:
 
 
 def models(config: NodeConfig) -> Models:
-    return Models({alias: _model(settings) for alias, settings in config.models.items()})
+    settings = {name: _model(alias) for name, alias in config.models.items()}
+    return Models(settings, {name: _terms(alias) for name, alias in config.models.items()})
 
 
 def _model(alias: ModelAlias) -> ModelSettings:
     key = alias.api_key.get_secret_value() if alias.api_key is not None else None
-    return ModelSettings(api_key=key, **alias.model_dump(exclude={"api_key"}))
+    terms = {"api_key", "max_retries", "fallback", "price_per_million"}
+    return ModelSettings(api_key=key, **alias.model_dump(exclude=terms))
+
+
+def _terms(alias: ModelAlias) -> ModelTerms:
+    price = alias.price_per_million
+    return ModelTerms(
+        attempts_max=alias.max_retries + 1,
+        fallback=alias.fallback,
+        price=None if price is None else Price(price.input, price.output),
+    )
 
 
 def engine(config: NodeConfig, node: str) -> DockerEngine:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from aegis.adapters.nfs import NfsGateway, raise_descriptor_limit
 from aegis.adapters.store.repository import open_store
@@ -35,6 +36,7 @@ from aegis.daemon.services import Services, World, make_services
 from aegis.documents import load_manifest
 from aegis.errors import AegisError, WorldError
 from aegis.logs import configure_logging
+from aegis.metrics import ModelMetrics
 from aegis.ports import HealthCheck
 from aegis.services.pump import EventPump
 from aegis.services.recorder import EventRecorder
@@ -103,10 +105,11 @@ async def start(config: NodeConfig, stack: AsyncExitStack) -> str:
     models = parts.models(config)
     stack.push_async_callback(models.close)
 
-    world = World(store, events, gateway, engine, models, SystemClock(), node_id)
+    registry = CollectorRegistry()
+    world = World(store, events, gateway, engine, models, SystemClock(), node_id, ModelMetrics(registry))
     services = make_services(config, world)
     link = EngineLink(engine, lambda: network.open())  # made below: it serves the app, whose health asks the link
-    app = application(config, directory, world, services, health_checks(config, world, gateway, link))
+    app = application(config, directory, world, services, health_checks(config, world, gateway, link), registry)
     network = ContainerNetwork(config, engine, app, world.node_id)
     await listen(config, app, stack)
     stack.push_async_callback(network.close)
@@ -118,7 +121,12 @@ async def start(config: NodeConfig, stack: AsyncExitStack) -> str:
 
 
 def application(
-    config: NodeConfig, directory: Path, world: World, services: Services, checks: Mapping[str, HealthCheck]
+    config: NodeConfig,
+    directory: Path,
+    world: World,
+    services: Services,
+    checks: Mapping[str, HealthCheck],
+    registry: CollectorRegistry,
 ) -> web.Application:
     """The API. The node's own token is always accepted, beside those of the configuration."""
     tokens = [token.get_secret_value() for token in config.api.tokens]
@@ -135,6 +143,7 @@ def application(
         api_tokens=[*tokens, ensure_token_file(directory)],
         version=VERSION,
         tenant_id=config.node.tenant_id,
+        registry=registry,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from aegis.config.model import NodeConfig
 from aegis.daemon import parts
-from aegis.ports import Clock, ContainerRuntime, Gateway, LanguageModels, Store
+from aegis.ports import Clock, ContainerRuntime, Gateway, LanguageModels, ModelMeter, Store
 from aegis.services.cmd_tool import CMD_RUN
 from aegis.services.containers import ContainerMaker, Containers
 from aegis.services.executions import ExecutionRunner
@@ -17,6 +17,7 @@ from aegis.services.judging import Panel
 from aegis.services.judging.agents import JudgeAgents
 from aegis.services.judging.jobs import Jobs
 from aegis.services.judging.judges import Judges
+from aegis.services.model_calls import ModelCalls
 from aegis.services.policy import ToolPolicy
 from aegis.services.reconciler import Reconciler
 from aegis.services.recorder import EventRecorder
@@ -36,6 +37,7 @@ class World:
     models: LanguageModels
     clock: Clock
     node_id: str
+    meter: ModelMeter
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,10 @@ def make_services(config: NodeConfig, world: World) -> Services:
     maker = ContainerMaker(parts.container_settings(config, world.node_id, world.gateway.port))
     volumes = VolumeService(world.store, world.gateway, world.events, world.clock)
     policy = ToolPolicy(config.security_contexts)
+    calls = ModelCalls(store=world.store, models=world.models, clock=world.clock, meter=world.meter)
     inner_loop = InnerLoop(
         store=world.store,
-        models=world.models,
+        models=calls,
         tools=ToolBox([CMD_RUN, *fs_tools(jobs)], policy),
         gateway=world.gateway,
         events=world.events,
@@ -61,7 +64,7 @@ def make_services(config: NodeConfig, world: World) -> Services:
         rounds_max=config.limits.tool_rounds,
     )
     judge_agents = JudgeAgents(world.store)
-    judges = Judges(models=world.models, agents=judge_agents, clock=world.clock)
+    judges = Judges(models=calls, agents=judge_agents, clock=world.clock)
     iterations = IterationRunner(
         store=world.store,
         runtime=world.engine,

@@ -25,14 +25,14 @@ from typing import Any, Final
 from aegis.domain.briefing import system_prompt
 from aegis.domain.execution import Execution
 from aegis.domain.text import shorten
-from aegis.errors import Conflict, ModelFailed, WorldError
-from aegis.ports import Clock, EventSink, Gateway, LanguageModels, Message, ModelContext, ModelReply, Store
+from aegis.errors import Conflict, ModelContextTooLong, ModelFailed, WorldError
+from aegis.ports import Clock, EventSink, Finish, Gateway, Message, ModelContext, ModelReply, ModelUsage, Store
 from aegis.services.cmd_tool import result_text
 from aegis.services.conversation import CONVERSATION_CHARACTERS_MAX, Conversation, Dispatch
+from aegis.services.model_calls import ModelCalls
 from aegis.services.outcomes import IterationFailed
 from aegis.services.rates import RateLimits, allowed_calls
 from aegis.services.recorder import Journal
-from aegis.services.timing import Retries, retried
 from aegis.services.tools import EVENT_CHARACTERS_MAX, ToolBox, ToolContext
 from aegis.services.volumes import MountedVolume
 from aegis.services.workspaces import Workspaces
@@ -40,6 +40,7 @@ from aegis.services.workspaces import Workspaces
 logger = logging.getLogger(__name__)
 
 ROUNDS_MAX: Final = 50
+REFUSAL_CHARACTERS_MAX: Final = 1_000  # of a refusal's words, for the next iteration
 TAKEN_EVENT_CHARACTERS: Final = 4 * EVENT_CHARACTERS_MAX
 
 
@@ -73,12 +74,11 @@ class InnerLoop:
         self,
         *,
         store: Store,
-        models: LanguageModels,
+        models: ModelCalls,
         tools: ToolBox,
         gateway: Gateway,
         events: EventSink,
         clock: Clock,
-        model_retries: Retries = Retries(),  # noqa: B008 - frozen
         rounds_max: int = ROUNDS_MAX,
     ) -> None:
         self._store = store
@@ -87,7 +87,6 @@ class InnerLoop:
         self._gateway = gateway
         self._events = events
         self._clock = clock
-        self._model_retries = model_retries
         self._rounds_max = rounds_max
         self._sessions: dict[str, Session] = {}
 
@@ -236,34 +235,41 @@ class InnerLoop:
         if conversation.characters > CONVERSATION_CHARACTERS_MAX:
             raise IterationFailed(f"the conversation is longer than {CONVERSATION_CHARACTERS_MAX} characters")
         began = self._clock.monotonic()
-        reply = await self._reply(session)
-        await self._save(session, conversation.with_answer(reply.content, reply.tool_calls))
+        reply, usage = await self._reply(session)
+        unfit = _unfit(reply, usage.alias)
+        if unfit is None:
+            await self._save(session, conversation.with_answer(reply.content, reply.tool_calls))
         await session.tools.journal.tell(
             "model.called",
             round=conversation.rounds + 1,
+            alias=usage.alias,
             seconds=round(self._clock.monotonic() - began, 3),
-            input_tokens=reply.input_tokens,
-            output_tokens=reply.output_tokens,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cost=usage.cost,
+            finish=reply.finish.value,
             content=shorten(reply.content, EVENT_CHARACTERS_MAX),
             tool_calls=[call.name for call in reply.tool_calls[:100]],
         )
+        if unfit is not None:
+            raise unfit
 
-    async def _reply(self, session: Session) -> ModelReply:
-        """The model's answer, asked again while its provider fails in a way that may pass."""
+    async def _reply(self, session: Session) -> tuple[ModelReply, ModelUsage]:
+        """The model's answer, from whoever gives one."""
         execution = session.execution
-        model = self._models.get(execution.manifest.runtime.model_alias)
         context = ModelContext(execution.id, execution.agent_name, session.number)
-        specs = self._tools.specs(execution)
-
-        async def tell(error: WorldError, pause: float) -> None:
-            await session.tools.journal.tell("model.failed", error=str(error), retry_in_seconds=round(pause, 1))
-
-        return await retried(
-            self._clock,
-            self._model_retries,
-            lambda: model.complete(session.conversation.messages, specs, context),
-            before_pause=tell,
-        )
+        try:
+            return await self._models.ask(
+                execution.manifest.runtime.model_alias,
+                session.conversation.messages,
+                self._tools.specs(execution),
+                context,
+                session.tools.journal,
+            )
+        except ModelContextTooLong as error:
+            # It grew in this iteration: the next begins with a new one.
+            await session.tools.journal.tell("model.failed", reason=error.reason, error=str(error))
+            raise IterationFailed(str(error), code=error.code) from error
 
     async def _tell_taken(self, session: Session, dispatch: Dispatch, payload: Mapping[str, Any]) -> None:
         await session.tools.journal.tell(
@@ -291,6 +297,17 @@ class InnerLoop:
 
     def _over(self, session: Session) -> Conflict:
         return Conflict(f"Iteration {session.number} of execution {session.execution.id} is over")
+
+
+def _unfit(reply: ModelReply, alias: str) -> IterationFailed | None:
+    """Why an answer is none to go on with. One that was cut in its calls is: the model is told, and sends less."""
+    if reply.finish is Finish.REFUSAL:
+        said = f": {shorten(reply.content, REFUSAL_CHARACTERS_MAX)}" if reply.content.strip() else ""
+        return IterationFailed(f"model {alias} or its provider's filter refused to answer{said}", code="model_refused")
+    if reply.finish is Finish.LENGTH and not reply.tool_calls:
+        reason = f"the answer of model {alias} was cut at its limit of tokens (models.{alias}.max_tokens)"
+        return IterationFailed(reason, code="model_answer_cut")
+    return None
 
 
 def _seen(step: asyncio.Task[dict[str, Any]]) -> None:

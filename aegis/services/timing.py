@@ -79,10 +79,13 @@ class Retries:
     attempts_max: int = 4
     pause_seconds: float = 1.0
     pause_max_seconds: float = 30.0
+    retry_after_seconds_max: float = 30.0  # who wants more patience than this has failed for good
 
-    def pause(self, failures: int) -> float:
+    def pause(self, failures: int, at_least: float = 0.0) -> float:
+        """`at_least` is what the other side asked for: never come back before, nor all at the same moment."""
         longest: float = min(self.pause_seconds * 2.0 ** (failures - 1), self.pause_max_seconds)
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, keeps no secret
+        own = longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, keeps no secret
+        return max(own, at_least * random.uniform(1.0, 1.1))  # noqa: S311
 
 
 async def retried(
@@ -100,9 +103,10 @@ async def retried(
             return await operation()
         except WorldError as error:
             failures += 1
-            if not error.retryable or failures >= retries.attempts_max:
+            asked = error.retry_after_seconds or 0.0
+            if not error.retryable or failures >= retries.attempts_max or asked > retries.retry_after_seconds_max:
                 raise
-            pause = retries.pause(failures)
+            pause = retries.pause(failures, asked)
             if before_pause is not None:
                 await before_pause(error, pause)
         await clock.sleep(pause)

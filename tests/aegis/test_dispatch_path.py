@@ -27,6 +27,7 @@ from aegis.services.cmd_tool import CMD_RUN
 from aegis.services.fs_tools import fs_tools
 from aegis.services.inner_loop import InnerLoop
 from aegis.services.judging.jobs import Jobs
+from aegis.services.model_calls import ModelCalls
 from aegis.services.recorder import EventRecorder
 from aegis.services.timing import SystemClock
 from aegis.services.tools import ToolBox
@@ -103,7 +104,8 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     jobs = Jobs()
     models = Models({"default": ModelSettings(provider="script", script=str(script))})
     tools = ToolBox([CMD_RUN, *fs_tools(jobs)])
-    loop = InnerLoop(store=store, models=models, tools=tools, gateway=gateway, events=events, clock=clock)
+    calls = ModelCalls(store=store, models=models, clock=clock)
+    loop = InnerLoop(store=store, models=calls, tools=tools, gateway=gateway, events=events, clock=clock)
     volumes = VolumeService(store, gateway, events, clock)
     execution = an_execution()
     await store.add_execution(execution)

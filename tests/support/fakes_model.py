@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aegis.errors import AegisError, NotFound
-from aegis.ports import LanguageModel, Message, ModelContext, ModelReply, ToolCall, ToolSpec
+from aegis.ports import LanguageModel, Message, ModelContext, ModelReply, ModelTerms, ToolCall, ToolSpec
 
 Turn = ModelReply | AegisError
 
@@ -61,3 +61,7 @@ class FakeModels:
         if alias not in self.aliases:
             raise NotFound(f"There is no model {alias}; there are: default")
         return self.model
+
+    def terms(self, alias: str) -> ModelTerms:
+        self.get(alias)
+        return ModelTerms()

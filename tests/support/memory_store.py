@@ -20,6 +20,7 @@ from aegis.domain.manifest import AccessMode
 from aegis.domain.transitions import InvalidTransition
 from aegis.domain.volume import Attachment, Volume, VolumeEvent, VolumeState
 from aegis.errors import Conflict, NotFound, VolumeAlreadyMounted
+from aegis.ports import ModelUsage
 
 
 def clean(text: str | None) -> str | None:
@@ -37,6 +38,7 @@ class MemoryStore:
         self._attachments: dict[str, Attachment] = {}
         self._events: dict[str, list[Event]] = {"": []}
         self._inner: dict[tuple[str, int], str] = {}
+        self._usage: dict[str, dict[tuple[int, str], ModelUsage]] = {}
 
     # ---- agents ----
 
@@ -114,6 +116,25 @@ class MemoryStore:
 
     async def save_inner_loop(self, execution_id: str, iteration: int, state: Mapping[str, Any]) -> None:
         self._inner[execution_id, iteration] = json.dumps(dict(state))
+
+    async def add_usage(self, execution_id: str, usage: ModelUsage) -> None:
+        if execution_id not in self._executions:
+            raise NotFound(f"There is no execution {execution_id}")
+        rows = self._usage.setdefault(execution_id, {})
+        old = rows.get(
+            (usage.iteration, usage.alias), replace(usage, calls=0, input_tokens=0, output_tokens=0, cost=None)
+        )
+        rows[(usage.iteration, usage.alias)] = replace(
+            old,
+            calls=old.calls + usage.calls,
+            input_tokens=old.input_tokens + usage.input_tokens,
+            output_tokens=old.output_tokens + usage.output_tokens,
+            cost=old.cost if usage.cost is None else (old.cost or 0.0) + usage.cost,
+        )
+
+    async def list_usage(self, execution_id: str) -> list[ModelUsage]:
+        rows = self._usage.get(execution_id, {})
+        return [rows[key] for key in sorted(rows)]
 
     async def load_inner_loop(self, execution_id: str, iteration: int) -> Mapping[str, Any] | None:
         text = self._inner.get((execution_id, iteration))

@@ -22,7 +22,7 @@ from aegis.domain.validation import Judgement, Verdict
 from aegis.domain.volume import Attachment, Volume, VolumeState
 from aegis.errors import AegisError, Conflict, NotFound, Refused
 from aegis.ids import DEFAULT_TENANT, new_id
-from aegis.ports import FileEntry, VolumeUsage
+from aegis.ports import FileEntry, ModelUsage, VolumeUsage
 
 API_TOKEN = "test-token-of-the-api-0001"
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -53,6 +53,7 @@ class MemoryStore:
         self.volumes: dict[str, Volume] = {}
         self.attachments: list[Attachment] = []
         self.events: dict[str, list[Event]] = {}
+        self.usage: dict[str, list[ModelUsage]] = {}
         self.changed = asyncio.Condition()
 
     async def add_agent(self, agent: Agent) -> None:
@@ -84,6 +85,9 @@ class MemoryStore:
 
     async def list_iterations(self, execution_id: str) -> list[Iteration]:
         return list(self.iterations.get(execution_id, []))
+
+    async def list_usage(self, execution_id: str) -> list[ModelUsage]:
+        return self.usage.get(execution_id, [])
 
     async def get_volume(self, tenant_id: str, volume_id: str) -> Volume:
         try:

@@ -25,6 +25,7 @@ from aegis.services.judging import Panel
 from aegis.services.judging.agents import JudgeAgents
 from aegis.services.judging.jobs import Jobs
 from aegis.services.judging.judges import Judges
+from aegis.services.model_calls import ModelCalls
 from aegis.services.policy import ToolPolicy
 from aegis.services.reconciler import Reconciler
 from aegis.services.recorder import EventRecorder
@@ -112,9 +113,10 @@ class Daemon:
             )
         )
         policy = ToolPolicy()
+        calls = ModelCalls(store=store, models=models, clock=clock)
         self.inner_loop = InnerLoop(
             store=store,
-            models=models,
+            models=calls,
             tools=ToolBox([CMD_RUN, *fs_tools(jobs)], policy),
             gateway=gateway,
             events=self.events,
@@ -122,7 +124,7 @@ class Daemon:
         )
         self.containers = Containers(runtime, clock)
         judge_agents = JudgeAgents(store)
-        judges = Judges(models=models, agents=judge_agents, clock=clock)
+        judges = Judges(models=calls, agents=judge_agents, clock=clock)
         iterations = IterationRunner(
             store=store,
             runtime=runtime,

@@ -6,16 +6,20 @@ and turns alternate. So neighbouring turns of one side are joined: the results o
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import anthropic
+import httpx
 
-from aegis.adapters.llm.failures import Provider
+from aegis.adapters.llm.draft import Draft
+from aegis.adapters.llm.failures import Provider, error_of
 from aegis.adapters.llm.names import ToolNames
 from aegis.adapters.llm.settings import DEFAULT_MAX_TOKENS, ModelSettings
-from aegis.errors import Refused
-from aegis.ports import Message, ModelContext, ModelReply, ToolCall, ToolSpec
+from aegis.errors import ModelFailed, Refused
+from aegis.ports import Message, ModelContext, ModelReply, ToolSpec
 
 DEFAULT_URL = "https://api.anthropic.com"
 NOTHING_SAID = "(nothing)"  # the API refuses empty text
@@ -35,7 +39,7 @@ class AnthropicModel:
             api_key=settings.api_key,
             base_url=settings.base_url or DEFAULT_URL,
             timeout=settings.timeout_seconds,
-            max_retries=settings.max_retries,
+            max_retries=0,
         )
 
     async def complete(
@@ -58,42 +62,77 @@ class AnthropicModel:
             ]
         if self._settings.temperature is not None:
             body["temperature"] = self._settings.temperature
+        draft = Draft(self._provider)
         try:
-            answer = await self._client.messages.create(**body)
+            async with asyncio.timeout(self._settings.timeout_seconds):
+                if self._settings.stream:
+                    await self._gather(await self._client.messages.create(**body, stream=True), draft)
+                else:
+                    _take_whole(await self._client.messages.create(**body), draft)
+        except TimeoutError as error:
+            raise self._provider.late(self._settings.timeout_seconds) from error
         except anthropic.APIStatusError as error:
-            raise self._provider.answered(error.status_code, error.message) from error
-        except anthropic.APIConnectionError as error:  # its subclass APITimeoutError as well
+            raise self._told(error) from error
+        except anthropic.APITimeoutError as error:
+            raise self._provider.late(self._settings.timeout_seconds) from error
+        except anthropic.APIConnectionError as error:
             raise self._provider.silent(f"{type(error).__name__}: {error.__cause__ or error}") from error
-        except (anthropic.AnthropicError, ValueError) as error:
+        except (anthropic.AnthropicError, ValueError, AttributeError, TypeError) as error:
             raise self._provider.unusable(f"{type(error).__name__}: {error}") from error
-        return self._read(answer, names)
+        return draft.reply(names)
 
-    def _read(self, answer: Any, names: ToolNames) -> ModelReply:
-        blocks = getattr(answer, "content", None)
-        if blocks is None:
-            raise self._provider.unusable("no content")
-        text = "".join(block.text for block in blocks if block.type == "text")
-        calls = [block for block in blocks if block.type == "tool_use"]
-        cut = answer.stop_reason == "max_tokens"
-        return ModelReply(
-            content=text,
-            tool_calls=tuple(_call(block, names, cut=cut and block is blocks[-1]) for block in calls),
-            input_tokens=answer.usage.input_tokens or 0,
-            output_tokens=answer.usage.output_tokens or 0,
-        )
+    async def _gather(self, stream: Any, draft: Draft) -> None:
+        """The stream to its end; whatever breaks it off is a cut answer."""
+        try:
+            async for event in stream:
+                _take(event, draft)
+        except (httpx.HTTPError, json.JSONDecodeError) as error:
+            raise self._provider.cut(f"{type(error).__name__}: {error}") from error
+
+    def _told(self, error: anthropic.APIStatusError) -> ModelFailed:
+        """An error's answer. One in the middle of a stream has the stream's own status, 200: its type says what."""
+        code, message = error_of(error.body)
+        detail = message or error.message
+        if error.status_code < 400:
+            return self._provider.cut(f"{code}: {detail}")
+        return self._provider.answered(error.status_code, detail, code=code, headers=error.response.headers)
 
     async def close(self) -> None:
         await self._client.close()
 
 
-def _call(block: Any, names: ToolNames, *, cut: bool) -> ToolCall:
-    arguments = block.input if isinstance(block.input, dict) else {}
-    error = ""
-    if cut:
-        error = "the answer reached its token limit in the middle of these arguments; send less at once"
-    elif arguments is not block.input:
-        error = f"the arguments are a JSON {type(block.input).__name__}, wanted an object"
-    return ToolCall(id=block.id, name=names.ours(block.name), arguments=arguments, arguments_error=error)
+def _take_whole(answer: Any, draft: Draft) -> None:
+    for index, block in enumerate(answer.content):
+        _take_block(block, index, draft)
+    draft.empty = False
+    draft.finish = answer.stop_reason
+    draft.input_tokens = answer.usage.input_tokens or 0
+    draft.output_tokens = answer.usage.output_tokens or 0
+
+
+def _take_block(block: Any, index: int, draft: Draft) -> None:
+    if block.type == "text":
+        draft.text(block.text)
+    elif block.type == "tool_use":
+        draft.call(index, id=block.id, name=block.name, arguments=None if block.input == {} else block.input)
+
+
+def _take(event: Any, draft: Draft) -> None:
+    """One event of a stream (its types: https://docs.claude.com/en/docs/build-with-claude/streaming). A tool's input
+    comes as pieces of JSON text, and is read when it is whole: the SDK's own reading would raise for bad JSON."""
+    draft.empty = False
+    if event.type == "message_start":
+        draft.input_tokens = event.message.usage.input_tokens or 0
+    elif event.type == "content_block_start":
+        _take_block(event.content_block, event.index, draft)
+    elif event.type == "content_block_delta":
+        if event.delta.type == "text_delta":
+            draft.text(event.delta.text)
+        elif event.delta.type == "input_json_delta":
+            draft.call(event.index, arguments=event.delta.partial_json)
+    elif event.type == "message_delta":
+        draft.finish = event.delta.stop_reason or draft.finish
+        draft.output_tokens = event.usage.output_tokens or 0
 
 
 def to_wire(messages: Sequence[Message], names: ToolNames) -> tuple[str, list[dict[str, Any]]]:

@@ -1,23 +1,26 @@
 """OpenAI's chat completions, and everything compatible with them (Ollama, vLLM, LM Studio, ...), by the official SDK.
 
 Chat completions and not the newer responses API: the compatible servers speak the former. What comes back is checked
-here, not believed: local models answer arguments that are no JSON, calls without ids, and calls of nothing.
+here, not believed: local models answer arguments that are no JSON, calls without ids, and calls of nothing. Answers are
+streamed, so that a proxy that ends silent connections does not end long answers; what is taken is the whole.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
+import httpx
 import openai
-from openai.types.chat import ChatCompletion
 
-from aegis.adapters.llm.failures import Provider
+from aegis.adapters.llm.draft import Draft
+from aegis.adapters.llm.failures import TOO_LONG, Provider, error_of
 from aegis.adapters.llm.names import ToolNames
 from aegis.adapters.llm.settings import ModelSettings
 from aegis.errors import Refused
-from aegis.ports import Message, ModelContext, ModelReply, ToolCall, ToolSpec
+from aegis.ports import Message, ModelContext, ModelReply, ToolSpec
 
 DEFAULT_URL = "https://api.openai.com/v1"
 KEYLESS = "none"  # the SDK insists on a key; local servers ignore it
@@ -38,7 +41,7 @@ class OpenAIModel:
             api_key=settings.api_key or KEYLESS,
             base_url=address,
             timeout=settings.timeout_seconds,
-            max_retries=settings.max_retries,
+            max_retries=0,
         )
 
     async def complete(
@@ -56,30 +59,46 @@ class OpenAIModel:
             body["max_tokens"] = self._settings.max_tokens
         if self._settings.temperature is not None:
             body["temperature"] = self._settings.temperature
+        if self._settings.stream:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
+        draft = Draft(self._provider)
         try:
-            answer = await self._client.chat.completions.create(**body)
+            async with asyncio.timeout(self._settings.timeout_seconds):
+                answer = await self._client.chat.completions.create(**body)
+                if self._settings.stream:
+                    await self._gather(answer, draft)
+                else:
+                    _take(answer, draft, "message")
+        except TimeoutError as error:
+            raise self._provider.late(self._settings.timeout_seconds) from error
         except openai.APIStatusError as error:
-            raise self._provider.answered(error.status_code, error.message) from error
-        except openai.APIConnectionError as error:  # its subclass APITimeoutError as well
+            code, message = error_of(error.body)
+            headers = error.response.headers
+            raise self._provider.answered(
+                error.status_code, message or error.message, code=code, headers=headers
+            ) from error
+        except openai.APITimeoutError as error:
+            raise self._provider.late(self._settings.timeout_seconds) from error
+        except openai.APIConnectionError as error:
             raise self._provider.silent(f"{type(error).__name__}: {error.__cause__ or error}") from error
-        except (openai.OpenAIError, ValueError) as error:
+        except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:
+            # The SDK builds its types without checking them: a server's `null` is where a list should be.
             raise self._provider.unusable(f"{type(error).__name__}: {error}") from error
-        return self._read(answer, names)
+        return draft.reply(names)
 
-    def _read(self, answer: ChatCompletion | Any, names: ToolNames) -> ModelReply:
-        """The SDK builds its types without checking them: a server's `null` is where a list should be."""
-        choices = getattr(answer, "choices", None)
-        if not choices or getattr(choices[0], "message", None) is None:
-            raise self._provider.unusable("no choices")
-        message = choices[0].message
-        calls = tuple(_call(call, index, names) for index, call in enumerate(message.tool_calls or ()))
-        usage = answer.usage
-        return ModelReply(
-            content=message.content or getattr(message, "refusal", None) or "",
-            tool_calls=calls,
-            input_tokens=(usage.prompt_tokens or 0) if usage else 0,
-            output_tokens=(usage.completion_tokens or 0) if usage else 0,
-        )
+    async def _gather(self, stream: Any, draft: Draft) -> None:
+        """The stream to its end. Whatever breaks it off is a cut answer: raw errors of HTTP, a piece that is no JSON,
+        an error sent in its middle (which the SDK raises without a status)."""
+        try:
+            async for chunk in stream:
+                _take(chunk, draft, "delta")
+        except (httpx.HTTPError, json.JSONDecodeError) as error:
+            raise self._provider.cut(f"{type(error).__name__}: {error}") from error
+        except openai.APIError as error:
+            code, message = error_of(error.body)
+            if TOO_LONG.search(f"{code} {message}"):
+                raise self._provider.too_long(message) from error
+            raise self._provider.cut(message or error.message) from error
 
     async def close(self) -> None:
         await self._client.close()
@@ -109,22 +128,30 @@ def _tool(tool: ToolSpec, names: ToolNames) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _call(call: Any, index: int, names: ToolNames) -> ToolCall:
+def _take(answer: Any, draft: Draft, part: Literal["delta", "message"]) -> None:
+    """A piece of a streamed answer (`delta`), or a whole one (`message`)."""
+    usage = getattr(answer, "usage", None)
+    if usage is not None:
+        draft.input_tokens = usage.prompt_tokens or 0
+        draft.output_tokens = usage.completion_tokens or 0
+    for choice in (getattr(answer, "choices", None) or ())[:1]:
+        draft.empty = False
+        said = getattr(choice, part, None)
+        if said is not None:
+            draft.text(said.content)
+            draft.refusal(getattr(said, "refusal", None))
+            for position, call in enumerate(said.tool_calls or ()):
+                _take_call(call, position, draft)
+        draft.finish = choice.finish_reason or draft.finish or ("stop" if part == "message" and said else None)
+
+
+def _take_call(call: Any, position: int, draft: Draft) -> None:
+    """Pieces of a streamed call have its index. Servers that send none send each call whole, told apart by its id."""
     function = getattr(call, "function", None)
-    name = names.ours(getattr(function, "name", None) or "")
-    text = getattr(function, "arguments", None) or "{}"
-    arguments, error = read_arguments(text)
-    return ToolCall(id=call.id or f"call_{index}", name=name, arguments=arguments, arguments_error=error)
-
-
-def read_arguments(text: str | dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """The arguments, or {} and why they could not be read. Some servers send the object itself instead of its text."""
-    if isinstance(text, dict):
-        return text, ""
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        return {}, f"the arguments are no JSON: {error}"
-    if not isinstance(value, dict):
-        return {}, f"the arguments are a JSON {type(value).__name__}, wanted an object"
-    return value, ""
+    index = getattr(call, "index", None)
+    draft.call(
+        index if index is not None else call.id or f"at {position}",
+        id=call.id,
+        name=getattr(function, "name", None),
+        arguments=getattr(function, "arguments", None),
+    )

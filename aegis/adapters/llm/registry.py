@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from aegis.adapters.llm.settings import ModelSettings
 from aegis.errors import NotFound, Refused
-from aegis.ports import LanguageModel
+from aegis.ports import LanguageModel, ModelTerms
 
 
 class Models:
     """`aegis.ports.LanguageModels`. A wrong setting is Refused when it is made, at the daemon's start."""
 
-    def __init__(self, settings: Mapping[str, ModelSettings]) -> None:
+    def __init__(self, settings: Mapping[str, ModelSettings], terms: Mapping[str, ModelTerms] | None = None) -> None:
         self._models = {alias: create_model(alias, one) for alias, one in settings.items()}
+        self._terms = dict(terms or {})
 
     def get(self, alias: str) -> LanguageModel:
         """NotFound names the aliases there are."""
@@ -25,6 +26,10 @@ class Models:
                 f"There is no model alias {alias}",
                 next_step=f"Add models.{alias} to the configuration; there are: {known}",
             ) from None
+
+    def terms(self, alias: str) -> ModelTerms:
+        self.get(alias)
+        return self._terms.get(alias, ModelTerms())
 
     @property
     def aliases(self) -> Sequence[str]:
@@ -49,4 +54,4 @@ def create_model(alias: str, settings: ModelSettings) -> LanguageModel:
 
     if not settings.script:
         raise Refused(f"Model alias {alias} names no script", next_step=f"Set models.{alias}.script to a file's path")
-    return ScriptModel(alias, settings.script)
+    return ScriptModel(alias, settings.script, timeout_seconds=settings.timeout_seconds)

@@ -17,7 +17,7 @@ class ModelSettings:
     base_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
     script: str | None = None
-    timeout_seconds: float = 300.0  # of one attempt
-    max_retries: int = 3  # by the SDK, with its own back-off and Retry-After
+    timeout_seconds: float = 300.0  # of one attempt, to the end of its answer
+    stream: bool = True
     max_tokens: int | None = None
     temperature: float | None = None

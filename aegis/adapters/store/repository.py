@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from aegis.adapters.store import agents, executions, volumes
+from aegis.adapters.store import usage as usages
 from aegis.adapters.store.database import Database
 from aegis.adapters.store.events import append, events_after
 from aegis.adapters.store.migrate import migrate
@@ -17,6 +18,7 @@ from aegis.domain.execution import Agent, Execution, ExecutionState
 from aegis.domain.iteration import Iteration
 from aegis.domain.volume import Attachment, Volume, VolumeState
 from aegis.errors import DatabaseUnavailable
+from aegis.ports import ModelUsage
 
 logger = logging.getLogger(__name__)
 
@@ -131,6 +133,14 @@ class SqlStore:
     async def load_inner_loop(self, execution_id: str, iteration: int) -> Mapping[str, Any] | None:
         async with self._database.read() as connection:
             return await executions.load_inner_loop(connection, execution_id, iteration)
+
+    async def add_usage(self, execution_id: str, usage: ModelUsage) -> None:
+        async with self._database.write() as connection:
+            await usages.add(connection, execution_id, usage)
+
+    async def list_usage(self, execution_id: str) -> list[ModelUsage]:
+        async with self._database.read() as connection:
+            return await usages.of(connection, execution_id)
 
     # ---- volumes ----
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -142,6 +143,18 @@ inner_loops = Table(
     Column("execution_id", String(64), ForeignKey("executions.id", ondelete="CASCADE"), primary_key=True),
     Column("iteration", Integer, primary_key=True),
     Column("state", AnyJson, nullable=False),
+)
+
+model_usage = Table(
+    "model_usage",
+    metadata,
+    Column("execution_id", String(64), ForeignKey("executions.id", ondelete="CASCADE"), primary_key=True),
+    Column("iteration", Integer, primary_key=True),
+    Column("alias", String(64), primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cost", Float),  # NULL: none of them had a price
 )
 
 volumes = Table(

@@ -17,9 +17,10 @@ from aegis.domain.panel import Finding, excused, from_opinions, requirement
 from aegis.domain.text import shorten
 from aegis.domain.validation import Opinion
 from aegis.errors import JudgeFailed, ModelFailed, NotFound
-from aegis.ports import Clock, LanguageModels, Message, ModelContext
+from aegis.ports import Clock, Message, ModelContext
 from aegis.services.judging.candidate import Candidate
-from aegis.services.timing import Retries, retried, within
+from aegis.services.model_calls import ModelCalls
+from aegis.services.timing import within
 
 EVENT_ANSWER_CHARACTERS_MAX: Final = 16_000
 ATTEMPTS: Final = 2
@@ -56,15 +57,13 @@ class Judges:
     def __init__(
         self,
         *,
-        models: LanguageModels,
+        models: ModelCalls,
         agents: Agents,
         clock: Clock,
-        retries: Retries = Retries(),  # noqa: B008 - frozen
     ) -> None:
         self._models = models
         self._agents = agents
         self._clock = clock
-        self._retries = retries
 
     async def find(
         self,
@@ -158,8 +157,8 @@ class Judges:
             messages += [Message("assistant", fault.answer), Message("user", repair(fault.why))]
         context = ModelContext(candidate.execution.id, judge.shown, candidate.iteration)
         try:
-            model = self._models.get(judge.model_alias or DEFAULT_MODEL)
-            reply = await retried(self._clock, self._retries, lambda: model.complete(messages, [], context))
+            alias = judge.model_alias or DEFAULT_MODEL
+            reply, _ = await self._models.ask(alias, messages, [], context, candidate.journal)
         except (ModelFailed, NotFound) as error:
             raise JudgeFailed(f"judge {judge.shown}: {error}") from error
         return Answer(reply.content, reply.input_tokens, reply.output_tokens)

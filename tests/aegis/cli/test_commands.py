@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from aegis.errors import DatabaseUnavailable
+from aegis.ports import ModelUsage
 from tests.aegis.cli.conftest import Run
 from tests.support.small_world import World
 
@@ -116,6 +117,22 @@ async def test_an_execution_by_the_beginning_of_its_id(run: Run, world: World) -
     assert [event["sequence"] for event in events] == list(range(1, 11))
     assert (await run("task", "status", "abc")).code == 2
     assert (await run("task", "status", "ffffffff-none")).code == 3
+
+
+async def test_what_an_execution_has_used_is_shown_in_all_and_for_each_iteration(run: Run, world: World) -> None:
+    execution = await world.running_execution()
+    await world.supervisor.run_wrong_then_right(execution.id)
+    world.store.usage[execution.id] = [
+        ModelUsage(1, "default", 3, 12_000, 400, 0.042),
+        ModelUsage(2, "default", 1, 1_000, 10, 0.003),
+        ModelUsage(2, "local", 1, 500, 10),
+    ]
+    ended = await run("task", "status", execution.id)
+    assert "5 answers, 13,500 tokens in, 420 out, cost 0.0450" in ended.out
+    assert "  3 answers, 12,000 tokens in, 400 out, cost 0.0420" in ended.out.splitlines()
+    view = json.loads((await run("task", "status", execution.id, "--output", "json")).out)
+    assert view["usage"] == {"calls": 5, "input_tokens": 13_500, "output_tokens": 420, "cost": pytest.approx(0.045)}
+    assert view["iterations"][1]["usage"]["calls"] == 2
 
 
 async def test_a_cancelled_execution_cannot_be_cancelled_again(run: Run, world: World) -> None:

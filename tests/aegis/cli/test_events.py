@@ -77,3 +77,13 @@ def test_a_verdict_says_what_was_not_met() -> None:
 )
 def test_a_bar_is_as_full_as_what_is_done(done: int, total: int | None, shown: str) -> None:
     assert bar(done, total, width=4) == shown
+
+
+def test_a_failure_of_the_model_says_whether_it_is_tried_again() -> None:
+    assert lines("model.failed", error="HTTP 429", retry_in_seconds=1.5) == [
+        "  the model failed: HTTP 429; trying again in 1.5 s"
+    ]
+    assert lines("model.failed", error="too long") == ["  the model failed: too long"]
+    assert lines("model.fallback", alias="default", fallback="small", error="HTTP 503") == [
+        "  model default is given up, small answers: HTTP 503"
+    ]

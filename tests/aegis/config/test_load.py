@@ -268,6 +268,13 @@ def test_secrets_are_in_no_message_about_a_mistake_beside_them(mistake: str) -> 
 # ---- what is refused ----
 
 
+def test_fallbacks_that_go_in_a_circle_are_refused_at_each_of_its_aliases() -> None:
+    one = "provider: script, script: s, fallback"
+    message = refusal(f"models: {{a: {{{one}: b}}, b: {{{one}: c}}, c: {{{one}: b}}}}")
+    assert "models.b.fallback" in message and "models.c.fallback" in message
+    assert "models.a.fallback" not in message
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -288,6 +295,22 @@ def test_secrets_are_in_no_message_about_a_mistake_beside_them(mistake: str) -> 
         ("models: {default: {}}", "models.default: found an empty mapping, wanted an entry"),
         ("models: {default: }", "models.default: found nothing, wanted an entry"),
         ("models: {Bad Name: {provider: openai, model: m}}", "found the alias 'Bad Name'"),
+        (
+            "models: {a: {provider: script, script: s, fallback: b}}",
+            'models.a.fallback: found "b", wanted the alias of another',
+        ),
+        (
+            "models: {large: {provider: script, script: s, fallback: smal}, small: {provider: script, script: s}}",
+            "did you mean small?",
+        ),
+        (
+            "models: {a: {provider: script, script: s, fallback: a}}",
+            "wanted an alias whose own fallbacks do not lead back here",
+        ),
+        (
+            "models: {a: {provider: script, script: s, price_per_million: {input: 1}}}",
+            "models.a.price_per_million.output: found nothing",
+        ),
         ("llm_selection: {default_provider: x}", "one of"),
         ("registry_credentials: [{registry: 'https://ghcr.io', username: u, password: p}]", "without a scheme"),
         ("database: {url: 'sqlite://x.db'}", "three slashes"),

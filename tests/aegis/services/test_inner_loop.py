@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from aegis.domain.execution import Execution
-from aegis.errors import Conflict, DatabaseUnavailable, ModelFailed
+from aegis.domain.iteration import IterationState
+from aegis.domain.manifest import ExecutionPlan
+from aegis.errors import Conflict, DatabaseUnavailable, ModelContextTooLong, ModelFailed
 from aegis.ids import DEFAULT_TENANT
-from aegis.ports import ModelReply
+from aegis.ports import Finish, ModelReply
 from aegis.services.conversation import CALLS_IN_ONE_ANSWER_MAX, Conversation
 from aegis.services.inner_loop import ROUNDS_MAX, InnerLoop, Session
 from aegis.services.outcomes import IterationFailed
@@ -288,3 +290,46 @@ def test_a_conversation_is_the_same_after_json_at_every_point() -> None:
         conversation.with_answer("end", ()),
     ):
         assert Conversation.from_json(step.to_json()) == step
+
+
+@pytest.mark.parametrize(
+    ("finish", "says", "code"),
+    [
+        (Finish.REFUSAL, "model default or its provider's filter refused to answer: No.", "model_refused"),
+        (Finish.LENGTH, r"cut at its limit of tokens \(models.default.max_tokens\)", "model_answer_cut"),
+    ],
+)
+async def test_an_answer_that_is_none_fails_the_iteration_and_is_never_its_final_response(
+    finish: Finish, says: str, code: str
+) -> None:
+    world = World.make(FakeModel([replace(answer("No."), finish=finish)]))
+    async with talk(world) as bootstrap:
+        with pytest.raises(Conflict):
+            await bootstrap.generate()
+        with pytest.raises(IterationFailed, match=says) as raised:
+            await bootstrap.final()
+        assert raised.value.code == code
+        assert bootstrap.session.conversation.final is None
+        [event] = [
+            each for each in await world.store.list_events(bootstrap.execution.id) if each.kind == "model.called"
+        ]
+        assert event.data["finish"] == finish.value
+
+
+async def test_a_conversation_too_long_for_the_model_is_the_iterations_and_the_next_begins_anew() -> None:
+    too_long = ModelContextTooLong("the conversation is too long for its context", reason="context_too_long")
+    world = World.make(FakeModel([answer("", RUN), too_long], [answer("done")]))
+    execution = await world.run(world.agent(plan=ExecutionPlan(max_iterations=2)))
+    assert execution.output == "done"
+    first, second = await world.store.list_iterations(execution.id)
+    assert (first.error_code, second.state) == ("model_context_too_long", IterationState.SUCCESS)
+    _, messages, _ = world.model.asked[-1]
+    assert [message.role for message in messages] == ["system", "user"]
+    assert "too long for its context" in messages[1].content
+
+
+async def test_calls_of_an_answer_that_was_cut_are_told_to_the_model() -> None:
+    cut = replace(answer("", replace(call("fs.read"), arguments_error="it was cut")), finish=Finish.LENGTH)
+    world = World.make(FakeModel([cut, answer("done")]))
+    async with talk(world) as bootstrap:
+        assert "cannot be read: it was cut" in (await bootstrap.generate())["conversation"][-2]["content"]

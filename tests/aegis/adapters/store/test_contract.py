@@ -16,7 +16,7 @@ from aegis.domain.validation import Judgement, Verdict
 from aegis.domain.volume import VolumeEvent, VolumeState
 from aegis.errors import Conflict, NotFound, VolumeAlreadyMounted
 from aegis.ids import DEFAULT_TENANT
-from aegis.ports import Store
+from aegis.ports import ModelUsage, Store
 from tests.support import samples
 from tests.support.samples import NOON
 
@@ -274,6 +274,33 @@ async def test_of_an_attach_and_a_delete_at_once_only_one_succeeds(any_store: St
         attached = bool(await any_store.list_attachments(volume_id=volume.id))
         wanted = VolumeState.ATTACHED if attached else VolumeState.DELETING
         assert (await any_store.get_volume(DEFAULT_TENANT, volume.id)).state is wanted
+
+
+# ---- what models were used for ----
+
+
+async def test_usage_is_summed_by_iteration_and_alias_and_read_in_their_order(any_store: Store) -> None:
+    execution, other = await stored_execution(any_store), await stored_execution(any_store)
+    for usage in (
+        ModelUsage(2, "default", 1, 100, 10, 0.5),
+        ModelUsage(1, "default", 1, 1, 2),
+        ModelUsage(2, "default", 1, 2**40, 20, 0.25),
+        ModelUsage(2, "default", 1, 5, 5),
+        ModelUsage(2, "a", 1, 7, 7),
+    ):
+        await any_store.add_usage(execution.id, usage)
+    assert await any_store.list_usage(execution.id) == [
+        ModelUsage(1, "default", 1, 1, 2),
+        ModelUsage(2, "a", 1, 7, 7),
+        ModelUsage(2, "default", 3, 2**40 + 105, 35, 0.75),
+    ]
+    assert await any_store.list_usage(other.id) == []
+
+
+async def test_answers_that_come_at_once_are_all_counted(any_store: Store) -> None:
+    execution = await stored_execution(any_store)
+    await asyncio.gather(*(any_store.add_usage(execution.id, ModelUsage(1, "a", 1, 10, 1, 0.5)) for _ in range(10)))
+    assert await any_store.list_usage(execution.id) == [ModelUsage(1, "a", 10, 100, 10, 5.0)]
 
 
 # ---- the whole ----

@@ -22,6 +22,7 @@ from aegis.services.judging.candidate import Candidate, ScriptResult
 from aegis.services.judging.jobs import Jobs
 from aegis.services.judging.judges import Judges
 from aegis.services.judging.validators import Panel
+from aegis.services.model_calls import ModelCalls
 from aegis.services.recorder import EventRecorder, Journal
 from aegis.services.volumes import MountedVolume
 from aegis.services.workspaces import Workspaces
@@ -64,7 +65,9 @@ def candidate(
 
 async def judge(validators: Validator | list[Validator], subject: Candidate, *, cpu_seconds: int = 5) -> Verdict:
     wanted = validators if isinstance(validators, list) else [validators]
-    judges = Judges(models=FakeModels(FakeModel()), agents=JudgeAgents(MemoryStore()), clock=FakeClock())
+    store, clock = MemoryStore(), FakeClock()
+    calls = ModelCalls(store=store, models=FakeModels(FakeModel()), clock=clock)
+    judges = Judges(models=calls, agents=JudgeAgents(store), clock=clock)
     return await Panel(Jobs(cpu_seconds=cpu_seconds), judges).judge(wanted, subject)
 
 
