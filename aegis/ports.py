@@ -182,11 +182,13 @@ class ContainerRuntime(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileRules:
-    """Path patterns from the volume's root (`/src/**`); None: no restriction. `read_only` answers EROFS."""
+    """Path patterns from the volume's root (`/src/**`); None: no restriction. `read_only` answers EROFS. `identity`:
+    every file is the execution's user's (squash), or users are told apart and permissions are theirs (mapped)."""
 
     read_only: bool = False
     read: tuple[str, ...] | None = None
     write: tuple[str, ...] | None = None
+    identity: Literal["squash", "mapped"] = "squash"
 
 
 @dataclass(frozen=True, slots=True)

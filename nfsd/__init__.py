@@ -17,7 +17,7 @@ from nfsd.server.stats import ServerStats
 from nfsd.vfs.interface import FileSystem
 from nfsd.vfs.local import LocalFileSystem
 from nfsd.vfs.memory import MemoryFileSystem
-from nfsd.vfs.stack import SquashTo, build_stack
+from nfsd.vfs.stack import MappedFor, SquashTo, build_stack
 
 __all__ = [
     "Export",
@@ -28,6 +28,7 @@ __all__ = [
     "MemoryFileSystem",
     "NfsServer",
     "ServerStats",
+    "MappedFor",
     "SquashTo",
     "build_stack",
     "derived_export_key",

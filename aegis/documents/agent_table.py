@@ -184,8 +184,8 @@ _VOLUMES = (
     Field(
         "spec.volumes[].identity",
         "volumes[].identity",
-        choice(["squash"], not_yet=["mapped"]),
-        "squash: every file is the container's user's. mapped (several users): not available in this version.",
+        choice(["squash", "mapped"]),
+        "squash: every file is the container's user's. mapped: several users, with files and permissions of their own.",
     ),
     Field(
         "spec.volumes[].type",

@@ -225,4 +225,5 @@ class VolumeService:
 def rules_for(manifest: AgentManifest, spec: VolumeSpec) -> FileRules:
     """What the gateway enforces on one volume of an agent."""
     read, write = mount_rules(manifest.security.filesystem, spec.mount_path)
-    return FileRules(read_only=spec.access_mode is AccessMode.READ_ONLY, read=read, write=write)
+    read_only = spec.access_mode is AccessMode.READ_ONLY
+    return FileRules(read_only=read_only, read=read, write=write, identity=spec.identity)

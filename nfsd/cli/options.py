@@ -17,15 +17,16 @@ DEFAULT_LISTEN = ("127.0.0.1", 2049)
 _DESCRIPTION = """\
 Serve directories over NFSv3 (TCP), as an ordinary user.
 
-Every client acts as one user, --uid and --gid, and sees every file as his. Only this host may connect, unless
---allow says more. NFS and MOUNT share one port, and there is no portmapper: clients are told the port, as in the
-mount command that is printed."""
+Every client acts as one user, --uid and --gid, and sees every file as his; with --identity mapped, users are told
+apart by the ids their calls carry. Only this host may connect, unless --allow says more. NFS and MOUNT share one port,
+and there is no portmapper: clients are told the port, as in the mount command that is printed."""
 
 _EPILOG = """\
 examples:
   python -m nfsd /srv/data                    as /data, on 127.0.0.1:2049
   python -m nfsd --export /t/v=/srv/v --export /t/w=/srv/w --listen 172.17.0.1:2049
   python -m nfsd --read-only --quota 500Mi --allow 10.0.0.0/8 --listen 0.0.0.0:2049 /srv/data
+  python -m nfsd --identity mapped --uid 1000 --gid 1000 /srv/data
 
 mount one:
   mount -t nfs -o nfsvers=3,proto=tcp,port=2049,mountport=2049,mountproto=tcp,nolock 127.0.0.1:/data /mnt
@@ -53,6 +54,7 @@ class Options:
     listen: tuple[tuple[str, int], ...]
     allowed: tuple[str, ...]
     reserved_ports_only: bool
+    identity: str
     uid: int
     gid: int
     chown: str
@@ -81,6 +83,7 @@ def parse(arguments: list[str]) -> Options:
         listen=tuple(given.listen or [DEFAULT_LISTEN]),
         allowed=tuple(given.allow),
         reserved_ports_only=given.reserved_ports_only,
+        identity=given.identity,
         uid=given.uid,
         gid=given.gid,
         chown=given.chown,
@@ -126,12 +129,19 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     who = parser.add_argument_group("for whom")
     who.add_argument(
-        "--uid", type=id_option, default=os.getuid(), help="the user clients are, and see as owner (default: yours)"
-    )
+        "--identity", choices=("squash", "mapped"), default="squash",
+        help="squash: there is one user (default); mapped: several, with owners, groups and permissions of their own, "
+        "kept beside the files. Whoever may connect is whom he says he is, root too",
+    )  # fmt: skip
+    who.add_argument(
+        "--uid", type=id_option, default=os.getuid(),
+        help="the user clients are, and see as owner; with mapped, whose the files are that were given to nobody "
+        "(default: yours)",
+    )  # fmt: skip
     who.add_argument("--gid", type=id_option, default=os.getgid(), help="the group likewise (default: yours)")
     who.add_argument(
         "--chown", choices=("accept", "deny"), default="accept",
-        help="what a client gets who gives a file to somebody else: success without effect (default), or EPERM",
+        help="squash: what a client gets who gives a file to somebody else: success without effect (default), or EPERM",
     )  # fmt: skip
     who.add_argument(
         "--allow", action="append", default=[], type=network_option, metavar="ADDRESS[/BITS]",

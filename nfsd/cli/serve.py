@@ -23,7 +23,7 @@ from nfsd.server.server import NfsServer
 from nfsd.vfs.descriptors import raise_descriptor_limit
 from nfsd.vfs.ledger import Ledger
 from nfsd.vfs.local import LocalFileSystem
-from nfsd.vfs.stack import SquashTo, build_stack
+from nfsd.vfs.stack import MappedFor, SquashTo, build_stack
 
 log = logging.getLogger("nfsd")
 
@@ -136,14 +136,19 @@ async def open_export(export: ExportOption, options: Options, secret: bytes, met
             await ledger.recount(directory)
     except OSError as error:
         raise ServeError(f"{export.directory} cannot be served: {error}") from error
-    identity = SquashTo(options.uid, options.gid, options.chown)
     return Export(
         path=export.path,
         key=derived_export_key(secret, export.path),
-        fs=build_stack(backend, identity=identity, read_only=options.read_only, ledger=ledger),
+        fs=build_stack(backend, identity=_identity(options), read_only=options.read_only, ledger=ledger),
         fsid=int.from_bytes(volume, "big"),
         read_only=options.read_only,
     )
+
+
+def _identity(options: Options) -> SquashTo | MappedFor:
+    if options.identity == "mapped":
+        return MappedFor(options.uid, options.gid)
+    return SquashTo(options.uid, options.gid, options.chown)
 
 
 def spare_the_collector() -> None:

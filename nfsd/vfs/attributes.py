@@ -1,4 +1,5 @@
-"""Attributes that are not the kernel's own object: of the memory backend, and of files whose mode is kept beside.
+"""Attributes that are not the kernel's own object: of the memory backend, and of files whose mode or owner is kept
+beside.
 
 Same shape as `os.stat_result` as far as a file server reads it (`interface.Attributes`).
 """
@@ -26,14 +27,14 @@ class FileAttributes(NamedTuple):
     st_rdev: int = 0
 
 
-def with_mode(attributes: Attributes, permissions: int) -> FileAttributes:
-    """The same attributes with other permission bits (0..0o7777); the file type stays."""
+def as_kept(attributes: Attributes, mode: int, ids: tuple[int, int]) -> FileAttributes:
+    """The same attributes with another st_mode, uid and gid."""
     return FileAttributes(
-        attributes.st_mode & ~0o7777 | permissions,
+        mode,
         attributes.st_ino,
         attributes.st_nlink,
-        attributes.st_uid,
-        attributes.st_gid,
+        ids[0],
+        ids[1],
         attributes.st_size,
         attributes.st_blocks,
         attributes.st_atime_ns,

@@ -16,8 +16,8 @@ The rules a reader must know before changing anything:
   that does not know it answers ESTALE, which is what the errno says.
 - A method that raises has changed nothing, unless its docstring says otherwise.
 - Attributes have the shape of `os.stat_result`; a backend that can return the kernel's own object does.
-- A backend does no permission checks: it acts for the owner of everything. The identity layer decides,
-  from the node's `owner_access` (squash) or the full attributes (mapped).
+- A backend does no permission checks: it acts for the owner of everything, and keeps whatever mode and owner it is
+  told. The identity layer (squash, mapped) decides, from what the node remembers of its file's attributes.
 """
 
 from __future__ import annotations
@@ -25,81 +25,16 @@ from __future__ import annotations
 import errno
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    from asyncio import Future
-
-T = TypeVar("T")
-R = TypeVar("R")
+from nfsd.vfs.later import Later as Later
+from nfsd.vfs.later import Maybe as Maybe
 
 MAY_READ, MAY_WRITE, MAY_EXECUTE = 4, 2, 1
 """Permission bits as POSIX writes them in one octal digit; for directories execute means search."""
-
-
-class Later(Generic[T]):
-    """A result that is not there yet. The work is already under way and ends whether or not anybody awaits it.
-
-    Cancelling the task that awaits does not cancel the work, nor what `then` does after it: a reservation is
-    settled also when the connection that asked is gone. Made from a future of the running loop, which nobody else
-    awaits. The front end tests `type(result) is Later`, so this class is final by contract.
-    """
-
-    __slots__ = ("_future",)
-
-    def __init__(self, future: Future[T]) -> None:
-        self._future = future
-
-    def __await__(self) -> Generator[Any, None, T]:
-        return self.then(lambda value: value)._future.__await__()
-
-    def then(
-        self, done: Callable[[T], R | Later[R]], failed: Callable[[BaseException], None] | None = None
-    ) -> Later[R]:
-        """Map the result when it comes, to another `Later` if there is more to wait for; `failed` sees the exception
-        before it goes on its way (settle, undo)."""
-        mapped: Future[R] = self._future.get_loop().create_future()
-
-        def settle(source: Future[T]) -> None:
-            try:
-                try:
-                    value = source.result()
-                except BaseException as error:
-                    if failed is not None:
-                        failed(error)
-                    raise
-                result = done(value)
-            except BaseException as error:
-                _conclude(mapped, error)
-            else:
-                if isinstance(result, Later):
-                    result._future.add_done_callback(lambda inner: _follow(mapped, inner))
-                elif not mapped.done():
-                    mapped.set_result(result)
-
-        self._future.add_done_callback(settle)
-        return Later(mapped)
-
-
-def _conclude(future: Future[T], error: BaseException) -> None:
-    if not future.done():  # who awaited was cancelled
-        future.set_exception(error)
-
-
-def _follow(future: Future[T], other: Future[T]) -> None:
-    try:
-        result = other.result()
-    except BaseException as error:
-        _conclude(future, error)
-    else:
-        if not future.done():
-            future.set_result(result)
-
-
-Maybe: TypeAlias = T | Later[T]
 
 
 class Misplaced(OSError):
@@ -144,19 +79,26 @@ class Node:
     """One file of any type, as long as it exists: what a handle stands for. Backends subclass it.
 
     `fileid` and `generation` together never name two different files of one file system, also not after the inode
-    number was used again. `kind` is the S_IFMT part of the mode. `owner_access` keeps the owner's rwx bits so that the
-    squash layer can refuse without a system call; `verdict` is what a policy layer decided; a table of
+    number was used again. `kind` is the S_IFMT part of the mode. `mode` and `ids` are the file's as they were last read
+    or set, so that an identity layer can refuse without a system call: the whole st_mode, and (uid, gid), or None for a
+    file that is the volume's owner's (`FileSystem.settle_owner`). `verdict` is what a policy layer decided; a table of
     its own would cost a weak reference a look-up.
     """
 
-    __slots__ = ("__weakref__", "fileid", "generation", "kind", "owner_access", "verdict")
+    __slots__ = ("__weakref__", "fileid", "generation", "ids", "kind", "mode", "verdict")
 
-    def __init__(self, fileid: int, generation: int, kind: int, owner_access: int = 7) -> None:
+    def __init__(self, fileid: int, generation: int, kind: int, permissions: int = 0o777) -> None:
         self.fileid = fileid
         self.generation = generation
         self.kind = kind
-        self.owner_access = owner_access
+        self.mode = kind | permissions
+        self.ids: tuple[int, int] | None = None
         self.verdict: object = None
+
+    @property
+    def owner_access(self) -> int:
+        """The owner's MAY_* bits."""
+        return self.mode >> 6 & 7
 
 
 class Caller(NamedTuple):
@@ -296,6 +238,14 @@ class FileSystem(ABC):
     # ---- attributes ----
 
     @abstractmethod
+    def settle_owner(self, uid: int, gid: int) -> tuple[int, int]:
+        """Whose every file is that was never given an owner: made on the host, or by who is not told apart.
+
+        Who says it first decides, for as long as the volume lives; returns what holds. From then on attributes show it
+        in place of the host's ids, and what a crash left half made is 0:0's, whoever was making it.
+        """
+
+    @abstractmethod
     def getattr(self, node: Node) -> Attributes: ...
 
     # What a front end reads beside another operation, for its reply: a part of that operation, so nobody counts it. A
@@ -311,7 +261,10 @@ class FileSystem(ABC):
 
     @abstractmethod
     def setattr(self, caller: Caller, node: Node, changes: Changes) -> Maybe[Attributes]:
-        """Apply all changes or none (size first: it is the one that fails). EPERM, EINVAL, EISDIR, EFBIG."""
+        """Apply all changes or none (size first: it is the one that fails). EINVAL, EISDIR, EFBIG.
+
+        An owner is kept beside the file, which stays the server's on the host. A change of owner takes setuid and
+        setgid from anything but a directory, unless it comes with a mode."""
 
     @abstractmethod
     def access(self, caller: Caller, node: Node) -> int:
@@ -354,7 +307,8 @@ class FileSystem(ABC):
         `count` 0 means to the end of the file."""
 
     # ---- names: the change is seen by everybody when the call returns; Later (volumes whose durability is "stable")
-    # means that it is not on disk yet, and is done when a flush shared with the others has ended ----
+    # means that it is not on disk yet, and is done when a flush shared with the others has ended. A new file is whose
+    # `changes` say (both ids), never anybody else's before; without ids it is the volume's owner's ----
 
     @abstractmethod
     def create(

@@ -21,9 +21,9 @@ from nfsd.vfs.interface import (
 )
 
 OPERATIONS = (
-    "find", "lookup", "parent", "peek", "path", "getattr", "before", "after", "setattr", "access", "allowed",
-    "readlink", "read", "write", "commit", "create", "mkdir", "symlink", "mknod", "link", "remove", "rmdir", "rename",
-    "readdir", "statistics",
+    "find", "lookup", "parent", "peek", "path", "settle_owner", "getattr", "before", "after", "setattr", "access",
+    "allowed", "readlink", "read", "write", "commit", "create", "mkdir", "symlink", "mknod", "link", "remove", "rmdir",
+    "rename", "readdir", "statistics",
 )  # fmt: skip
 """Every method of `FileSystem` but `close`; the properties are passed on as properties."""
 
@@ -67,6 +67,9 @@ class Layer(FileSystem):
 
     def path(self, node: Node) -> bytes:
         return self.inner.path(node)
+
+    def settle_owner(self, uid: int, gid: int) -> tuple[int, int]:
+        return self.inner.settle_owner(uid, gid)
 
     def getattr(self, node: Node) -> Attributes:
         return self.inner.getattr(node)

@@ -21,12 +21,13 @@ from nfsd.vfs.descriptors import Descriptors, default_limit
 from nfsd.vfs.failures import failure
 from nfsd.vfs.flush import Flusher
 from nfsd.vfs.interface import Attributes, Caller, Entry, FileSystemStatistics, Later, Listing, Maybe, Misplaced, Node
+from nfsd.vfs.kept import KeptTable
 from nfsd.vfs.listing import COOKIE_PARENT, COOKIE_SELF, Listings, Snapshot
 from nfsd.vfs.local_names import LocalNames
 from nfsd.vfs.nodes import DIRECTORY_FLAGS, LocalNode, Tree
 from nfsd.vfs.offload import Pool
 from nfsd.vfs.search import Path, Searches
-from nfsd.vfs.sidecar import ModeTable, Sidecar, unlock
+from nfsd.vfs.sidecar import Sidecar, read_owner, unlock
 from nfsd.vfs.verifier import WriteVerifier
 
 READ_INLINE_BYTES_MAX = 64 << 10
@@ -76,7 +77,8 @@ class LocalFileSystem(LocalNames):
         self.pool = Pool()
         self.buffers = Buffers()
         self.listings = Listings()
-        self.sidecar = Sidecar(ModeTable(meta))
+        self.sidecar = Sidecar(KeptTable(meta))
+        self.owner = read_owner(self.tree.root.fd)
         self.verifier = WriteVerifier(self.tree.root.fd)
         self.flusher = Flusher(self.pool, self.descriptors, self.verifier.change)
         self._searches = Searches(self.pool, self.tree.root.fd)

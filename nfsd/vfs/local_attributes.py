@@ -1,4 +1,4 @@
-"""The local backend's attributes: GETATTR, SETATTR, ACCESS, READLINK, with true modes kept beside (sidecar.py).
+"""The local backend's attributes: GETATTR, SETATTR, ACCESS, READLINK, with true modes and owners beside (sidecar.py).
 
 Everything goes by an open descriptor, or by (directory descriptor, name) without following: chmod of what must not be
 opened (FIFOs, sockets) through an O_PATH descriptor and /proc, which is how glibc does fchmodat(AT_SYMLINK_NOFOLLOW).
@@ -12,21 +12,32 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from nfsd.vfs.attributes import with_mode
+from nfsd.vfs.attributes import as_kept
 from nfsd.vfs.failures import failure
 from nfsd.vfs.interface import Attributes, Caller, Changes, Maybe, Node
+from nfsd.vfs.kept import Kept
 from nfsd.vfs.local_base import OFFSET_MAX, LocalBase
-from nfsd.vfs.nodes import LocalNode
+from nfsd.vfs.nodes import OUR_OWN, LocalNode
 from nfsd.vfs.permissions import without_set_id
-from nfsd.vfs.sidecar import host_mode, place_of
+from nfsd.vfs.sidecar import host_mode, place_of, write_owner
 from nfsd.vfs.times import set_times
 
 TRUNCATE_INLINE_BYTES_MAX = 8 << 20
 """Cutting off more than this happens in the pool: freeing extents takes the file system about 1 ms for 100 MiB."""
 
+NOBODYS = (0, 0)
+"""Whose a file is that is marked and has nothing kept beside, once users are told apart: no ordinary one of them."""
+
 
 class LocalAttributes(LocalBase):
     """See `FileSystem`."""
+
+    def settle_owner(self, uid: int, gid: int) -> tuple[int, int]:
+        if self.owner is None:
+            write_owner(self.tree.root.fd, uid, gid)
+            self.owner = (uid, gid)
+            self.getattr(self.tree.root)
+        return self.owner
 
     def getattr(self, node: Node) -> Attributes:
         assert isinstance(node, LocalNode)
@@ -37,10 +48,10 @@ class LocalAttributes(LocalBase):
         st = os.fstat(fd)
         mode = st.st_mode
         if not st.st_nlink or mode & stat.S_ISVTX:
-            return self.shown(node, self.tree.stat(node))
-        node.beside = -1  # `shown`, likewise
-        node.owner_access = mode >> 6 & 7
-        return st
+            return self._shown_as_kept(node, st) if st.st_nlink else self.shown(node, self.tree.stat(node))
+        node.kept = node.ids = None  # `shown`, likewise
+        node.mode = mode
+        return st if self.owner is None else as_kept(st, mode, self.owner)
 
     before = getattr
 
@@ -50,27 +61,41 @@ class LocalAttributes(LocalBase):
         fd = node.fd
         if fd >= 0:
             st = os.fstat(fd)
-            if st.st_nlink and not st.st_mode & stat.S_ISVTX:
-                node.beside = -1
-                node.owner_access = st.st_mode >> 6 & 7
-                return st
+            if st.st_nlink:
+                return self.shown(node, st)
         return self.getattr(node)
 
     def shown(self, node: LocalNode, st: os.stat_result) -> Attributes:
-        """The kernel's own object, or one with the true mode where the host's is marked; refreshes the node."""
-        mode = st.st_mode
-        if not mode & stat.S_ISVTX:
-            node.beside = -1
-            node.owner_access = mode >> 6 & 7
+        """The kernel's own object, or one with the true mode and owner where the host's are not; refreshes the node."""
+        mode, owner = st.st_mode, self.owner
+        if mode & stat.S_ISVTX or (owner is not None and node.kind == stat.S_IFLNK):
+            return self._shown_as_kept(node, st)
+        node.kept = node.ids = None
+        node.mode = mode
+        return st if owner is None else as_kept(st, mode, owner)
+
+    def _shown_as_kept(self, node: LocalNode, st: os.stat_result) -> Attributes:
+        mode, ids = st.st_mode, None
+        kept = self._kept(node, st)
+        if kept is not None:
+            mode, ids = node.kind | kept.mode, kept.ids
+        elif self.owner is not None and mode & stat.S_ISVTX:
+            ids = NOBODYS  # half made, when this process or its predecessor was killed; or marked by the host's user
+        node.mode, node.ids = mode, ids
+        if kept is None and ids is None and self.owner is None:
             return st
-        true = self.sidecar.read(node, self._where(node))
-        if true is None:
-            node.beside = -1
-            node.owner_access = mode >> 6 & 7
-            return st
-        node.beside = true
-        node.owner_access = true >> 6 & 7
-        return with_mode(st, true)
+        return as_kept(st, mode, ids or self.owner or (st.st_uid, st.st_gid))
+
+    def _kept(self, node: LocalNode, st: os.stat_result) -> Kept | None:
+        """What is kept beside the file: asked for again only when the file has changed since."""
+        ctime = st.st_ctime_ns
+        if node.kept_ctime != ctime:
+            if node.kept_ctime != OUR_OWN:
+                node.kept = self.sidecar.table.get(node)
+                if node.kept is None and node.kind != stat.S_IFLNK:
+                    node.kept = self.sidecar.read(node, self._where(node))
+            node.kept_ctime = ctime
+        return node.kept
 
     def _where(self, node: LocalNode) -> int | bytes:
         """What the extended attribute calls take: a descriptor, or a path through /proc."""
@@ -117,11 +142,6 @@ class LocalAttributes(LocalBase):
             raise failure(errno.EFBIG)
         if changes.mode is not None and node.kind == stat.S_IFLNK:
             raise failure(errno.EOPNOTSUPP)  # Linux has no modes of symlinks
-        given = (changes.uid, changes.gid)
-        if given != (None, None) and os.geteuid() != 0:
-            uid, gid = given
-            if (uid is not None and uid != st.st_uid) or (gid is not None and gid != st.st_gid):
-                raise failure(errno.EPERM)
 
     def _settle_attributes(self, node: LocalNode, st: os.stat_result, changes: Changes) -> Maybe[Attributes]:
         node.touch()
@@ -132,41 +152,54 @@ class LocalAttributes(LocalBase):
         return self.flush_node(node).then(lambda _none: attributes)
 
     def apply(self, node: LocalNode, st: os.stat_result, changes: Changes) -> None:
-        _mode, uid, gid, _size, atime_ns, mtime_ns = changes
+        mode, uid, gid, _size, atime_ns, mtime_ns = changes
         if uid is not None or gid is not None:
-            self._chown(node, st, -1 if uid is None else uid, -1 if gid is None else gid)
-        if changes.mode is not None:
-            self.chmod(node, changes.mode & 0o7777, st)
+            self._chown(node, st, uid, gid, mode)
+        elif mode is not None:
+            self.shown(node, st)
+            self.keep(node, st, mode & 0o7777, node.ids)
         if atime_ns is not None or mtime_ns is not None:  # last: what comes before moves them
             self.set_times(node, atime_ns, mtime_ns)
 
-    def _chown(self, node: LocalNode, st: os.stat_result, uid: int, gid: int) -> None:
-        with self._handle(node) as path:
-            os.chown(path, uid, gid)
-        mode = self.true_mode(node, st)
-        if node.kind == stat.S_IFREG and without_set_id(mode) != mode:
-            self.chmod(node, without_set_id(mode), st)
+    def _chown(self, node: LocalNode, st: os.stat_result, uid: int | None, gid: int | None, mode: int | None) -> None:
+        now = self.shown(node, st)
+        wanted = (now.st_uid if uid is None else uid, now.st_gid if gid is None else gid)
+        ids = node.ids if wanted == (now.st_uid, now.st_gid) else wanted
+        if ids == (self.owner or (st.st_uid, st.st_gid)):
+            ids = None
+        if mode is None:
+            mode = stat.S_IMODE(now.st_mode)
+            mode = mode if node.kind in (stat.S_IFDIR, stat.S_IFLNK) else without_set_id(mode)
+        unchanged = ids == node.ids and mode & 0o7777 == stat.S_IMODE(now.st_mode)
+        if unchanged or node.kind == stat.S_IFLNK:
+            with self._handle(node) as path:
+                os.chown(path, -1, -1)  # moves the change time
+        if not unchanged:
+            self.keep(node, st, mode & 0o7777, ids)
 
-    def true_mode(self, node: LocalNode, st: os.stat_result) -> int:
-        """The permission bits a client sees."""
-        return stat.S_IMODE(self.shown(node, st).st_mode)
-
-    def chmod(self, node: LocalNode, mode: int, st: os.stat_result) -> None:
-        """Set the true mode. Crash between the steps: the old mode or the new one, never a locked-out daemon."""
-        host = host_mode(node.kind, mode)
+    def keep(self, node: LocalNode, st: os.stat_result, mode: int, ids: tuple[int, int] | None) -> None:
+        """Set the true mode and owner. A crash between the steps leaves the old ones or the new ones, both, and never a
+        daemon that is locked out."""
+        host = host_mode(node.kind, mode, ids is not None)
         marked = host & stat.S_ISVTX
-        if node.fd >= 0 and not marked and not st.st_mode & stat.S_ISVTX:  # a file being unpacked: nothing beside
+        if node.kind == stat.S_IFLNK:
+            self.sidecar.table.set(node, None if ids is None else Kept(mode, ids))
+        elif node.fd >= 0 and not marked and not st.st_mode & stat.S_ISVTX:  # a file being unpacked: nothing beside
             os.chmod(node.fd, host)
-            node.owner_access = mode >> 6 & 7
-            return
+        else:
+            self._keep_beside(node, st, host, Kept(mode, ids) if marked else None)
+        node.kept = Kept(mode, ids) if marked else None
+        node.kept_ctime = OUR_OWN
+        node.mode, node.ids = node.kind | mode, ids
+
+    def _keep_beside(self, node: LocalNode, st: os.stat_result, host: int, kept: Kept | None) -> None:
         with self._handle(node) as path:
-            if marked:
-                self.sidecar.write(node, path, mode)
-            os.chmod(path, host)
-            if st.st_mode & stat.S_ISVTX and not marked:
+            # A new content of the attribute moves the change time; the same one does not on every file system.
+            moved = kept is not None and self.sidecar.write(node, path, kept) and kept != node.kept
+            if not moved or st.st_mode & 0o7777 != host:
+                os.chmod(path, host)
+            if kept is None:
                 self.sidecar.forget(node, path)
-        node.beside = mode if marked else -1
-        node.owner_access = mode >> 6 & 7
 
     def set_times(self, node: LocalNode, atime_ns: int | None, mtime_ns: int | None) -> None:
         """NOW is the kernel's clock for files; None leaves a time as it is."""
@@ -200,5 +233,6 @@ class LocalAttributes(LocalBase):
 
     def drop_set_id(self, node: LocalNode, caller: Caller) -> None:
         """Writing and truncating take setuid and setgid away, but from the superuser (CAP_FSETID)."""
-        if node.beside >= 0 and caller.uid != 0 and without_set_id(node.beside) != node.beside:
-            self.chmod(node, without_set_id(node.beside), self.tree.stat(node))
+        kept = node.kept
+        if kept is not None and caller.uid != 0 and without_set_id(kept.mode) != kept.mode:
+            self.keep(node, self.tree.stat(node), without_set_id(kept.mode), kept.ids)

@@ -35,6 +35,8 @@ class LocalBase(FileSystem):
     flusher: Flusher
     sidecar: Sidecar
     verifier: WriteVerifier
+    owner: tuple[int, int] | None
+    """(uid, gid) of files without ids of their own (`settle_owner`); None: the host's ids are shown."""
     stable: bool
     """Whether what is answered as durable has to be flushed (a volume's durability "stable")."""
 

@@ -17,7 +17,7 @@ from nfsd.vfs.failures import failure
 from nfsd.vfs.interface import Attributes, Caller, FileRange, Later, Maybe, Node, ReadResult, Stability
 from nfsd.vfs.local_attributes import LocalAttributes
 from nfsd.vfs.local_base import OFFSET_MAX
-from nfsd.vfs.nodes import LocalNode
+from nfsd.vfs.nodes import OUR_OWN, LocalNode
 
 FILE_RANGE_BYTES_MIN = 64 << 10
 """From here on sendfile is cheaper than a copy through user space (0.65-0.77 of the CPU time for 1 MiB)."""
@@ -133,8 +133,9 @@ class LocalData(LocalAttributes):
         size = len(data)
         if offset > OFFSET_MAX - size:
             raise failure(errno.EFBIG)
-        if node.beside >= 0 and size:
+        if node.kept is not None and size:
             self.drop_set_id(node, caller)
+            node.kept_ctime = OUR_OWN
         parent = node.parent
         if parent is not None:
             parent.version += 1  # `LocalNode.touch`, without the call

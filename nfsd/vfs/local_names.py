@@ -21,7 +21,7 @@ from nfsd.vfs.listing import Listings, Snapshot
 from nfsd.vfs.local_base import OFFSET_MAX
 from nfsd.vfs.local_data import LocalData
 from nfsd.vfs.names import check
-from nfsd.vfs.nodes import FILE_FLAGS, LocalNode
+from nfsd.vfs.nodes import FILE_FLAGS, OUR_OWN, LocalNode
 from nfsd.vfs.sidecar import host_mode
 
 DELETE_INLINE_BYTES_MAX = 8 << 20
@@ -46,6 +46,19 @@ def verifier_times(verifier: bytes) -> tuple[int, int]:
     return first & 0x7FFFFFFF, second & 0x7FFFFFFF
 
 
+def _born(kind: int, mode: int, changes: Changes) -> int:
+    """The mode a file is made with on the host. For somebody who is not the volume's owner it is marked from the
+    start: until its ids are kept beside it, it is nobody's."""
+    if _given(changes) is None:
+        return host_mode(kind, mode) & 0o777
+    return host_mode(kind, mode, marked=True)
+
+
+def _given(changes: Changes) -> tuple[int, int] | None:
+    """The ids a new file shall have; those of the volume's owner need not be said."""
+    return None if changes.uid is None or changes.gid is None else (changes.uid, changes.gid)
+
+
 class LocalNames(LocalData):
     """See `FileSystem`."""
 
@@ -61,14 +74,15 @@ class LocalNames(LocalData):
         times = verifier_times(verifier) if how == CreateHow.EXCLUSIVE else None
         if times is not None:
             # The file is its creator's alone until he says, by SETATTR, what it shall be (RFC 1813 section 3.3.8).
-            changes = Changes(mode=MODE_DEFAULT, atime_ns=times[0] * 10**9, mtime_ns=times[1] * 10**9)
+            atime_ns, mtime_ns = (seconds * 10**9 for seconds in times)
+            changes = changes._replace(mode=MODE_DEFAULT, size=None, atime_ns=atime_ns, mtime_ns=mtime_ns)
         if changes.size is not None and changes.size > OFFSET_MAX:
             raise failure(errno.EFBIG)
         mode = MODE_DEFAULT if changes.mode is None else changes.mode & 0o7777
         directory_fd = self.tree.directory(directory)
         snapshot = self._snapshot(directory)
         try:
-            fd = os.open(name, _CREATE, host_mode(stat.S_IFREG, mode) & 0o777, dir_fd=directory_fd)
+            fd = os.open(name, _CREATE, _born(stat.S_IFREG, mode, changes), dir_fd=directory_fd)
         except FileExistsError:
             return self._existing(caller, directory, name, how, changes, times)
         node, st = self._created(directory, name, fd)
@@ -77,7 +91,7 @@ class LocalNames(LocalData):
         if changes.size or self._wants(changes) or st.st_mode & 0o7777 != mode:
             self._finish(node, st, changes._replace(mode=mode), directory_fd)
             return self.named(directory, (node, self.getattr(node)))
-        return self.named(directory, (node, st))
+        return self.named(directory, (node, st if self.owner is None else self.shown(node, st)))
 
     def _created(self, directory: LocalNode, name: bytes, fd: int) -> tuple[LocalNode, os.stat_result]:
         st = os.fstat(fd)
@@ -87,7 +101,7 @@ class LocalNames(LocalData):
         node = self.tree.adopt(st, generation.of_descriptor(fd), None)
         node.parent, node.name, node.links = directory, name, None
         self.descriptors.put(node, fd, True)
-        node.owner_access = st.st_mode >> 6 & 7
+        node.kept_ctime = OUR_OWN  # nothing, yet
         return node, st
 
     @staticmethod
@@ -143,11 +157,10 @@ class LocalNames(LocalData):
     def mkdir(self, caller: Caller, directory: Node, name: bytes, changes: Changes) -> Maybe[tuple[Node, Attributes]]:
         assert isinstance(directory, LocalNode)
         mode = DIRECTORY_MODE_DEFAULT if changes.mode is None else changes.mode & 0o7777
-        if directory.beside >= 0:
-            mode |= directory.beside & stat.S_ISGID  # as mkdir(2): a setgid directory's children are so too
+        mode |= directory.mode & stat.S_ISGID  # as mkdir(2): a setgid directory's children are so too
         check(name)
         directory_fd, snapshot = self.tree.directory(directory), self._snapshot(directory)
-        os.mkdir(name, host_mode(stat.S_IFDIR, mode) & 0o777, dir_fd=directory_fd)
+        os.mkdir(name, _born(stat.S_IFDIR, mode, changes), dir_fd=directory_fd)
         return self._made(directory, snapshot, name, changes._replace(mode=mode))
 
     def symlink(
@@ -158,7 +171,8 @@ class LocalNames(LocalData):
         if b"\0" in target:
             raise failure(errno.EINVAL)
         directory_fd, snapshot = self.tree.directory(directory), self._snapshot(directory)
-        os.symlink(target, name, dir_fd=directory_fd)
+        with self.sidecar.table.intended(directory, name, _given(changes)):
+            os.symlink(target, name, dir_fd=directory_fd)
         return self._made(directory, snapshot, name, changes._replace(mode=None))
 
     def mknod(
@@ -170,7 +184,7 @@ class LocalNames(LocalData):
         mode = MODE_DEFAULT if changes.mode is None else changes.mode & 0o7777
         check(name)
         directory_fd, snapshot = self.tree.directory(directory), self._snapshot(directory)
-        os.mknod(name, kind | mode & 0o777, dir_fd=directory_fd)
+        os.mknod(name, kind | _born(kind, mode, changes), dir_fd=directory_fd)
         return self._made(directory, snapshot, name, changes._replace(mode=mode))
 
     def _made(
@@ -216,9 +230,7 @@ class LocalNames(LocalData):
         st = os.lstat(name, dir_fd=directory_fd)
         if stat.S_ISDIR(st.st_mode):
             raise failure(errno.EISDIR, name)
-        if st.st_mode & stat.S_ISVTX:
-            self.tree.find_child(directory, name)  # a true mode may be kept under its generation
-            directory_fd = self.tree.directory(directory)
+        node = self._meant(directory, name, st)
         snapshot = self._snapshot(directory)
         held = self._hold(directory_fd, name, st)
         try:
@@ -227,23 +239,32 @@ class LocalNames(LocalData):
             self._close_later(held)
         if snapshot is not None:
             self._changed(directory, snapshot, name, None)
-        return self.named(directory, self._unlinked(directory, name, st))
+        return self.named(directory, self._unlinked(directory, name, st, node))
 
     def rmdir(self, caller: Caller, directory: Node, name: bytes) -> Maybe[None]:
         assert isinstance(directory, LocalNode)
         check(name)
         directory_fd = self.tree.directory(directory)
         st = os.lstat(name, dir_fd=directory_fd)
+        node = self._meant(directory, name, st)
         snapshot = self._snapshot(directory)
         os.rmdir(name, dir_fd=directory_fd)
         if snapshot is not None:
             self._changed(directory, snapshot, name, None)
-        self._unlinked(directory, name, st)
+        self._unlinked(directory, name, st, node)
         return self.named(directory, None)
 
-    def _unlinked(self, directory: LocalNode, name: bytes, st: os.stat_result) -> os.stat_result | None:
+    def _meant(self, directory: LocalNode, name: bytes, st: os.stat_result) -> LocalNode | None:
+        """The node of a name about to go, if it is known. One that may have a line in the table has to be: it is kept
+        under the generation."""
+        if st.st_mode & stat.S_ISVTX or (self.owner is not None and stat.S_ISLNK(st.st_mode)):
+            return self.tree.find_child(directory, name)[0]
+        return self.tree.known(st.st_ino)
+
+    def _unlinked(
+        self, directory: LocalNode, name: bytes, st: os.stat_result, node: LocalNode | None
+    ) -> os.stat_result | None:
         """A name is gone that meant this file; its attributes if the file is gone too."""
-        node = self.tree.known(st.st_ino)
         if st.st_nlink > 1 and not stat.S_ISDIR(st.st_mode):
             if node is not None:
                 self.tree.unplace(node, directory, name)
@@ -286,8 +307,7 @@ class LocalNames(LocalData):
                 replaced = None
             if replaced is not None and replaced.st_ino == moved.st_ino:
                 return None  # two links of one file, or one name twice: rename(2) does nothing
-            if replaced is not None and replaced.st_mode & stat.S_ISVTX:
-                self.tree.find_child(to_directory, to_name)
+            meant = None if replaced is None else self._meant(to_directory, to_name, replaced)
             left, arrived = self._snapshot(from_directory), self._snapshot(to_directory)
             held = -1 if replaced is None else self._hold(to_fd, to_name, replaced)
             try:
@@ -298,7 +318,7 @@ class LocalNames(LocalData):
                 self._changed(from_directory, left, from_name, None)
             if arrived is not None:
                 self._changed(to_directory, arrived, to_name, moved.st_ino)
-        gone = None if replaced is None else self._unlinked(to_directory, to_name, replaced)
+        gone = None if replaced is None else self._unlinked(to_directory, to_name, replaced, meant)
         node = self.tree.known(moved.st_ino)
         if node is not None:
             self.tree.add_link(node, to_directory, to_name)

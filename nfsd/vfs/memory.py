@@ -30,7 +30,7 @@ from nfsd.vfs.interface import (
     Stability,
 )
 from nfsd.vfs.listing import COOKIE_PARENT, COOKIE_SELF, Snapshot
-from nfsd.vfs.memory_node import MemoryNode
+from nfsd.vfs.memory_node import MemoryNode, Owner
 from nfsd.vfs.names import check
 from nfsd.vfs.permissions import without_set_id
 
@@ -41,11 +41,10 @@ _TARGET_BYTES_MAX = 4095  # PATH_MAX less the NUL
 
 
 class MemoryFileSystem(FileSystem):
-    """See `FileSystem`. `uid`, `gid`: who owns new files; by default this process' own."""
+    """See `FileSystem`. `uid`, `gid`: the volume's owner until it is settled; by default this process' own."""
 
     def __init__(self, *, uid: int | None = None, gid: int | None = None) -> None:
-        self._uid = os.geteuid() if uid is None else uid
-        self._gid = os.getegid() if gid is None else gid
+        self._owner = Owner(os.geteuid() if uid is None else uid, os.getegid() if gid is None else gid)
         self._fileids = itertools.count(2)
         self._nodes: dict[int, MemoryNode] = {}
         self._verifier = os.urandom(8)
@@ -55,7 +54,7 @@ class MemoryFileSystem(FileSystem):
     # ---- nodes and their places ----
 
     def _new(self, kind: int, mode: int) -> MemoryNode:
-        node = MemoryNode(next(self._fileids), kind, mode, self._uid, self._gid)
+        node = MemoryNode(next(self._fileids), kind, mode, self._owner)
         self._nodes[node.fileid] = node
         return node
 
@@ -136,6 +135,11 @@ class MemoryFileSystem(FileSystem):
 
     # ---- attributes ----
 
+    def settle_owner(self, uid: int, gid: int) -> tuple[int, int]:
+        if not self._owner.settled:
+            self._owner.ids, self._owner.settled = (uid, gid), True
+        return self._owner.ids
+
     def getattr(self, node: Node) -> Attributes:
         return self._alive(node).attributes()
 
@@ -156,25 +160,24 @@ class MemoryFileSystem(FileSystem):
                 raise failure(errno.EFBIG)
         if changes.mode is not None and node.kind == stat.S_IFLNK:
             raise failure(errno.EOPNOTSUPP)
-        if os.geteuid() != 0 and (changes.uid not in (None, node.uid) or changes.gid not in (None, node.gid)):
-            raise failure(errno.EPERM)
 
     def _apply(self, node: MemoryNode, changes: Changes) -> None:
-        now = time.time_ns()
+        at = time.time_ns()
         if changes.uid is not None or changes.gid is not None:
-            node.uid = node.uid if changes.uid is None else changes.uid
-            node.gid = node.gid if changes.gid is None else changes.gid
-            if node.kind == stat.S_IFREG:
+            now = node.attributes()
+            uid = now.st_uid if changes.uid is None else changes.uid
+            gid = now.st_gid if changes.gid is None else changes.gid
+            node.ids = None if (uid, gid) == self._owner.ids else (uid, gid)
+            if node.kind not in (stat.S_IFDIR, stat.S_IFLNK):
                 node.mode = without_set_id(node.mode)
         if changes.mode is not None:
-            node.mode = changes.mode & 0o7777
+            node.mode = node.kind | changes.mode & 0o7777
         if changes.atime_ns is not None:
-            node.atime = now if changes.atime_ns == NOW else changes.atime_ns
+            node.atime = at if changes.atime_ns == NOW else changes.atime_ns
         if changes.mtime_ns is not None:
-            node.mtime = now if changes.mtime_ns == NOW else changes.mtime_ns
-        node.owner_access = node.mode >> 6 & 7
+            node.mtime = at if changes.mtime_ns == NOW else changes.mtime_ns
         node.verifier = None
-        node.ctime = now
+        node.ctime = at
 
     def _resize(self, node: MemoryNode, size: int, caller: Caller) -> None:
         if size < len(node.data):
@@ -244,7 +247,7 @@ class MemoryFileSystem(FileSystem):
         if how == CreateHow.EXCLUSIVE:
             if len(verifier) != 8:
                 raise failure(errno.EINVAL)
-            changes = Changes()
+            changes = Changes(uid=changes.uid, gid=changes.gid)
         if changes.size is not None and changes.size > FILE_BYTES_MAX:
             raise failure(errno.EFBIG)
         existing = place.children.get(name)

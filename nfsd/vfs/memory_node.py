@@ -9,16 +9,22 @@ from nfsd.vfs.attributes import FileAttributes
 from nfsd.vfs.interface import Attributes, Node
 
 
+class Owner:
+    """The volume's owner, whom the files without ids of their own belong to."""
+
+    def __init__(self, uid: int, gid: int) -> None:
+        self.ids = (uid, gid)
+        self.settled = False
+
+
 class MemoryNode(Node):
     """A file with everything that belongs to it. `places`: (directory, name) of each link."""
 
-    __slots__ = ("atime", "children", "ctime", "data", "gid", "mode", "mtime", "places", "target", "uid", "verifier")
+    __slots__ = ("atime", "children", "ctime", "data", "mtime", "owner", "places", "target", "verifier")
 
-    def __init__(self, fileid: int, kind: int, mode: int, uid: int, gid: int) -> None:
-        super().__init__(fileid, 1, kind, mode >> 6 & 7)
-        self.mode = mode
-        self.uid = uid
-        self.gid = gid
+    def __init__(self, fileid: int, kind: int, mode: int, owner: Owner) -> None:
+        super().__init__(fileid, 1, kind, mode)
+        self.owner = owner
         self.atime = self.mtime = self.ctime = time.time_ns()
         self.data = bytearray()
         self.target = b""
@@ -33,8 +39,6 @@ class MemoryNode(Node):
         else:
             links = len(self.places)
         size = len(self.target) if self.kind == stat.S_IFLNK else len(self.data)
-        mode = self.kind | self.mode
+        uid, gid = self.ids or self.owner.ids
         blocks = (size + 511) // 512
-        return FileAttributes(
-            mode, self.fileid, links, self.uid, self.gid, size, blocks, self.atime, self.mtime, self.ctime
-        )
+        return FileAttributes(self.mode, self.fileid, links, uid, gid, size, blocks, self.atime, self.mtime, self.ctime)

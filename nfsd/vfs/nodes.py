@@ -21,6 +21,7 @@ from nfsd.vfs import generation
 from nfsd.vfs.descriptors import Descriptors
 from nfsd.vfs.failures import failure
 from nfsd.vfs.interface import Misplaced, Node
+from nfsd.vfs.kept import Kept
 from nfsd.vfs.names import check
 
 LINKS_MAX = 8
@@ -36,18 +37,25 @@ _ELSEWHERE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO))
 """What open answers when the name leads to something else than it did; ENXIO for a socket."""
 
 
+UNREAD, OUR_OWN = -1, -2
+"""Of `LocalNode.kept_ctime`: nothing was read yet; the last change was ours, so what is remembered is true."""
+
+
 class LocalNode(Node):
     """`parent` is None when the node is lost (search for it) or gone (`gone`: ESTALE for ever)."""
 
-    __slots__ = ("beside", "ctime", "fd", "gone", "links", "name", "parent", "pins", "used", "version", "writable")
+    __slots__ = (
+        "ctime", "fd", "gone", "kept", "kept_ctime", "links", "name", "parent", "pins", "used", "version", "writable"
+    )  # fmt: skip
 
     def __init__(self, st: os.stat_result, born: int) -> None:
-        super().__init__(st.st_ino, born, stat.S_IFMT(st.st_mode), st.st_mode >> 6 & 7)
+        super().__init__(st.st_ino, born, stat.S_IFMT(st.st_mode), stat.S_IMODE(st.st_mode))
         self.parent: LocalNode | None = None
         self.name = b""
         self.links: set[tuple[LocalNode, bytes]] | None = None  # further known names
         self.ctime = st.st_ctime_ns
-        self.beside = -1  # the true permission bits when the host's are not (sidecar.py)
+        self.kept: Kept | None = None  # mode and owner when the host's are not the true ones (sidecar.py)
+        self.kept_ctime = UNREAD  # the change time at which `kept` was read
         self.gone = False
         self.fd = -1
         self.writable = False

@@ -1,24 +1,20 @@
-"""POSIX permission decisions, pure: mode bits and identities in, MAY_* bits out.
+"""POSIX permission decisions, pure: mode bits and identities in, MAY_* bits or a refusal out.
 
-The squash layer needs only the owner's and the superuser's column; `granted` is the whole table for identity
-layers that tell users apart. Supplementary groups count as the group; the superuser may execute a regular file
-only where some execute bit is set, as Linux has it (generic_permission).
+The squash layer needs only the owner's and the superuser's column; `granted` is the whole table, and `refuse_changes`
+the rules of SETATTR, for the layer that tells users apart. Supplementary groups count as the group; the superuser may
+execute a regular file only where some execute bit is set, as Linux has it (generic_permission).
 """
 
 from __future__ import annotations
 
+import errno
 import stat
-from collections.abc import Collection
 
-from nfsd.vfs.interface import MAY_EXECUTE, MAY_READ, MAY_WRITE
+from nfsd.vfs.failures import failure
+from nfsd.vfs.interface import MAY_EXECUTE, MAY_READ, MAY_WRITE, NOW, Caller, Changes
 
 SET_ID_BITS = stat.S_ISUID | stat.S_ISGID
 SPECIAL_BITS = SET_ID_BITS | stat.S_ISVTX
-
-
-def owner_access(mode: int) -> int:
-    """The owner's rwx bits, 0..7: what `Node.owner_access` caches."""
-    return mode >> 6 & 7
 
 
 def superuser_access(mode: int) -> int:
@@ -28,16 +24,45 @@ def superuser_access(mode: int) -> int:
     return MAY_READ | MAY_WRITE
 
 
-def granted(mode: int, owner: int, group: int, uid: int, groups: Collection[int]) -> int:
-    """The MAY_* bits of a caller. Only the first class that fits counts: an owner with fewer rights than others
-    has fewer rights."""
+def granted(mode: int, ids: tuple[int, int], caller: Caller) -> int:
+    """The MAY_* bits of a caller on a file of that owner and group. Only the first class that fits counts: an owner
+    with fewer rights than others has fewer rights."""
+    uid, gid, groups = caller
     if uid == 0:
         return superuser_access(mode)
-    if uid == owner:
+    if uid == ids[0]:
         return mode >> 6 & 7
-    if group in groups:
+    if ids[1] == gid or ids[1] in groups:
         return mode >> 3 & 7
     return mode & 7
+
+
+def in_group(caller: Caller, gid: int) -> bool:
+    """Whether the caller is a member of that group, or the superuser."""
+    return gid == caller.gid or caller.uid == 0 or gid in caller.groups
+
+
+def refuse_changes(ids: tuple[int, int], may: int, caller: Caller, changes: Changes) -> None:
+    """What an ordinary user may not change of a file of that owner and group (setattr_prepare of Linux). `may`: his
+    MAY_* bits. EPERM: it takes the owner; EACCES: it takes the right to write.
+
+    A size is the owner's to change whatever the mode: he may have opened the file before (RFC 1813 section 4.4). Both
+    times to "now" takes the right to write; one alone, or a time of one's own, the owner, but that a truncation
+    touches mtime.
+    """
+    _mode, uid, gid, size, atime_ns, mtime_ns = changes
+    if caller.uid == ids[0]:
+        foreign = uid not in (None, ids[0]) or (gid not in (None, ids[1]) and not in_group(caller, gid))
+        if foreign:
+            raise failure(errno.EPERM)
+        return
+    if uid is not None or gid is not None or changes.mode is not None:
+        raise failure(errno.EPERM)
+    touches = (atime_ns, mtime_ns) == (NOW, NOW) or (size is not None and (atime_ns, mtime_ns) == (None, NOW))
+    if not touches and (atime_ns, mtime_ns) != (None, None):
+        raise failure(errno.EPERM)
+    if not may & MAY_WRITE:
+        raise failure(errno.EACCES)
 
 
 def without_set_id(mode: int) -> int:

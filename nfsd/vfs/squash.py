@@ -1,8 +1,8 @@
 """The squash layer: whoever calls is the owner of everything, and everything is shown as his.
 
 One volume belongs to one execution with one uid and gid; who the file belongs to on the host (the daemon's user) is
-nobody's business. So permission is a question of the owner's bits alone, answered from `node.owner_access` without a
-system call. Squashed to uid 0, callers have the superuser's rights.
+nobody's business. So permission is a question of the owner's bits alone, answered from `node.mode` without a system
+call. Squashed to uid 0, callers have the superuser's rights.
 
 What is not refused: READ, WRITE and a change of size, whatever the file's mode. A POSIX client checks permission
 when a file is opened, and goes on writing to a file that was chmodded to 0444 meanwhile; NFSv3 has no open, so servers
@@ -37,7 +37,7 @@ _MAY_CHANGE_NAMES = MAY_WRITE | MAY_EXECUTE
 
 
 def _demand(directory: Node, wanted: int) -> None:
-    if directory.owner_access & wanted != wanted:
+    if directory.mode >> 6 & wanted != wanted:
         raise failure(errno.EACCES)
 
 
@@ -61,14 +61,14 @@ class Squash(Layer):
     def access(self, caller: Caller, node: Node) -> int:
         if self._caller.uid == 0:
             return superuser_access(self.inner.getattr(node).st_mode) & self.inner.allowed(node)
-        return node.owner_access & self.inner.allowed(node)
+        return node.mode >> 6 & self.inner.allowed(node)
 
     def _demand_names(self, directory: Node) -> None:
         if self._caller.uid != 0 and directory.kind == stat.S_IFDIR:
             _demand(directory, _MAY_CHANGE_NAMES)
 
     def lookup(self, caller: Caller, directory: Node, name: bytes) -> tuple[Node, Attributes]:
-        if not directory.owner_access & MAY_EXECUTE and directory.kind == stat.S_IFDIR:
+        if not directory.mode & stat.S_IXUSR and directory.kind == stat.S_IFDIR:
             raise failure(errno.EACCES)
         return self.inner.lookup(caller, directory, name)
 

@@ -13,10 +13,18 @@ from typing import NamedTuple
 from nfsd.vfs.audit import Audit
 from nfsd.vfs.interface import FileSystem
 from nfsd.vfs.ledger import Ledger
+from nfsd.vfs.mapped import Mapped
 from nfsd.vfs.policy import OnDenied, Policy
 from nfsd.vfs.quota import Quota
 from nfsd.vfs.records import Sink
 from nfsd.vfs.squash import Squash
+
+
+class MappedFor(NamedTuple):
+    """Users are told apart; files that none of them made or was given are `uid`:`gid`'s: at first, all there are."""
+
+    uid: int
+    gid: int
 
 
 class SquashTo(NamedTuple):
@@ -30,7 +38,7 @@ class SquashTo(NamedTuple):
 def build_stack(
     backend: FileSystem,
     *,
-    identity: SquashTo,
+    identity: SquashTo | MappedFor,
     read_only: bool = False,
     read: Iterable[str | bytes] | None = None,
     write: Iterable[str | bytes] | None = None,
@@ -54,7 +62,10 @@ def build_stack(
             write=write,
             on_denied=on_denied if on_denied is not None else _unheard,
         )
-    stack = Squash(stack, identity.uid, identity.gid, identity.chown)
+    if isinstance(identity, MappedFor):
+        stack = Mapped(stack, identity.uid, identity.gid)
+    else:
+        stack = Squash(stack, identity.uid, identity.gid, identity.chown)
     return stack if sink is None else Audit(stack, sink)
 
 

@@ -1,7 +1,7 @@
 """The gateway: nfsd in the daemon's own event loop, and the volumes it serves. Implements `aegis.ports.Gateway`.
 
 A volume's backend (one node table, one account of bytes) is opened with its first attachment or workspace and closed
-after its last; every attachment has a stack of its own on it (audit > squash > policy > quota). The rules: no other
+after its last; every attachment has a stack of its own on it (audit > identity > policy > quota). The rules: no other
 module of `aegis` imports nfsd, and nothing here reaches a backend except through `build_stack`.
 """
 
@@ -34,7 +34,7 @@ from nfsd.vfs.interface import Caller, FileSystem
 from nfsd.vfs.ledger import Ledger, measure
 from nfsd.vfs.local import LocalFileSystem
 from nfsd.vfs.memory import MemoryFileSystem
-from nfsd.vfs.stack import SquashTo, build_stack
+from nfsd.vfs.stack import MappedFor, SquashTo, build_stack
 
 log = logging.getLogger(__name__)
 
@@ -215,9 +215,10 @@ class NfsGateway:
     # ---- inside ----
 
     def _stack(self, opened: _OpenVolume, attachment: Attachment, rules: FileRules) -> FileSystem:
+        ids = (attachment.uid, attachment.gid)
         return build_stack(
             opened.backend,
-            identity=SquashTo(attachment.uid, attachment.gid, self._chown),
+            identity=MappedFor(*ids) if rules.identity == "mapped" else SquashTo(*ids, self._chown),
             read_only=rules.read_only,
             read=rules.read,
             write=rules.write,

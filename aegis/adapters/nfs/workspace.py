@@ -76,8 +76,9 @@ class VolumeFiles:
     async def write(self, path: str, content: bytes) -> None:
         """Make the file's content `content`, whole or not at all; its mode stays, missing parents are an error.
 
-        Written beside and renamed over, so readers see the old or the new. Where a policy allows this name only, it is
-        written in place: then a crash of the host in between can leave a mixture.
+        Written beside and renamed over, so readers see the old or the new. Where a policy allows this name only, and on
+        a mapped volume another user's file, it is written in place: then a crash of the host in between can leave a
+        mixture.
         """
         await self._named(path, lambda files: files.write(path, content))
 
@@ -138,7 +139,7 @@ class _Files:
         if not name:
             raise IsADirectoryError(errno.EISDIR, "the root")
         directory = self._directory(parents)
-        mode = 0o644
+        mode, foreign = 0o644, False
         try:
             _, existing = self._fs.lookup(self._caller, directory, name)
         except FileNotFoundError:
@@ -146,6 +147,10 @@ class _Files:
         else:
             self._want(existing, stat.S_IFREG)
             mode = stat.S_IMODE(existing.st_mode)
+            foreign = self._fs.shown_uid is None and existing.st_uid != self._caller.uid
+        if foreign:  # on a mapped volume: it stays its owner's, so it takes the right to write it
+            await self._write_in_place(directory, name, content, mode)
+            return
         beside = b".%b.%b" % (name[:200], new_id()[:8].encode())
         try:
             node = await self._create(directory, beside, CreateHow.GUARDED, mode)

@@ -121,4 +121,5 @@ def test_the_gateway_gets_the_manifests_rules_relative_to_the_volume() -> None:
     rules = rules_for(manifest, PERSISTENT.model_copy(update={"access_mode": AccessMode.READ_ONLY}))
     assert (rules.read_only, rules.read, rules.write) == (True, ("in/**",), ("out/**",))
     free = rules_for(samples.manifest(), EPHEMERAL)
-    assert (free.read_only, free.read, free.write) == (False, None, None)
+    assert (free.read_only, free.read, free.write, free.identity) == (False, None, None, "squash")
+    assert rules_for(samples.manifest(), EPHEMERAL.model_copy(update={"identity": "mapped"})).identity == "mapped"

@@ -57,6 +57,7 @@ def test_everything_can_be_said() -> None:
         (["/srv", "--uid", "root"], "wanted a number"),
         (["/srv", "--uid", "4294967295"], "wanted a number"),
         (["/srv", "--durability", "never"], "invalid choice"),
+        (["/srv", "--identity", "root"], "invalid choice"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_what_was_wanted(

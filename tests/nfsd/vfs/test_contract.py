@@ -15,7 +15,7 @@ from nfsd.vfs.ledger import Ledger
 from nfsd.vfs.local import LocalFileSystem
 from nfsd.vfs.memory import MemoryFileSystem
 from nfsd.vfs.records import Record
-from nfsd.vfs.stack import SquashTo, build_stack
+from nfsd.vfs.stack import MappedFor, SquashTo, build_stack
 
 TMPFS = Path("/dev/shm")  # a file system of another kind than the disk's: no RWF_NOWAIT
 
@@ -46,6 +46,12 @@ class TestBackend(FileSystemContract):
     @pytest.fixture(autouse=True)
     async def _mount(self, volume: FileSystem) -> None:
         self.fs = volume
+
+
+class TestMapped(FileSystemContract):
+    @pytest.fixture(autouse=True)
+    async def _mount(self, volume: FileSystem) -> None:
+        self.fs = build_stack(volume, identity=MappedFor(self.caller.uid, self.caller.gid), ledger=Ledger(1 << 30))
 
 
 class TestFullStack(FileSystemContract):

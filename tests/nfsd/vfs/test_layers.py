@@ -65,7 +65,7 @@ def test_every_operation_of_the_interface_is_passed_on() -> None:
 
 def test_nobody_but_the_stack_composes_layers() -> None:
     package = Path(nfsd.__file__).parent
-    layers = {"Audit", "Squash", "Policy", "Quota"}
+    layers = {"Audit", "Mapped", "Squash", "Policy", "Quota"}
     for file in package.rglob("*.py"):
         if file.name == "stack.py":
             continue

@@ -214,6 +214,40 @@ async def test_rules_hold_for_the_tools_as_for_nfs_and_refusals_are_events(world
     assert written and all(event.execution_id == held.execution_id for event in written)
 
 
+async def test_a_mapped_volume_tells_users_apart_and_the_tools_are_the_executions_user(
+    world: World, made: Volume
+) -> None:
+    held, path = await world.attached(made, FileRules(identity="mapped"))
+
+    def work(_peer: Peer) -> list[tuple[int, int]]:
+        address = ("127.0.0.1", world.gateway.port)
+        with Peer(address, uid=0, gid=0) as root, Peer(address, uid=held.uid, gid=held.gid) as user:
+            top = root.mount(path.encode())
+            private = root.create(top, b"roots", mode=0o600)
+            shared = root.create(top, b"shared", mode=0o666)
+            files = [top, private, shared, user.create(top, b"users")]
+            return [(user.getattr(file).uid, user.getattr(file).gid) for file in files]
+
+    owner = (held.uid, held.gid)
+    assert await world.ask(work) == [owner, (0, 0), (0, 0), owner]
+    files = world.gateway.workspace(made, held)
+    with pytest.raises(Denied):
+        await files.read("roots", bytes_max=10)
+    with pytest.raises(Denied):
+        await files.write("roots", b"x")
+    await files.write("shared", b"by a tool")
+    await files.write("tools", b"x")
+
+    def seen(peer: Peer) -> list[int]:
+        root = peer.mount(path.encode())
+        return [peer.getattr(peer.lookup(root, name)).uid for name in (b"shared", b"tools")]
+
+    assert await world.ask(seen) == [0, held.uid], "writing another's file leaves it his"
+    assert await world.gateway.workspace(made).read("shared", bytes_max=10) == b"by a tool"
+    hosts = {entry.stat().st_uid for entry in world.storage.data(made).iterdir()}
+    assert hosts == {os.getuid()}
+
+
 async def test_a_write_is_whole_or_not_there_and_keeps_the_mode(world: World, made: Volume) -> None:
     held, _ = await world.attached(made)
     files = world.gateway.workspace(made, held)
