@@ -353,6 +353,22 @@ class Store(Protocol):
     async def close(self) -> None: ...
 
 
+class Signer(Protocol):
+    """The node's own keys, and Ed25519 (RFC 8032) for others'."""
+
+    def issue(self, purpose: str, claims: Mapping[str, Any]) -> str:
+        """A signed token. `iat`, `exp` in Unix seconds."""
+        ...
+
+    def claims(self, purpose: str, token: str) -> dict[str, Any]:
+        """Of a token of ours, issued for this purpose, whose time has come and is not over. Unauthorized."""
+        ...
+
+    def verified(self, public_key: bytes, signature: bytes, message: bytes) -> bool:
+        """Whether the owner of the key signed this message."""
+        ...
+
+
 class EventSink(Protocol):
     """Where services say what happened: stored, then shown to whoever follows."""
 

@@ -80,12 +80,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "aegis.cli.daemon": ("aegis.cli", "aegis.daemon", "aegis.documents", "aegis.config", "aegis.errors"),
     "aegis.cli.demo": ("aegis.cli", "aegis.daemon", "aegis.config", "aegis.domain", "aegis.errors"),
     "aegis.bootstrap": (),
+    "aegis.smcp_client": (),  # one file, to be copied into containers
     "aegis.adapters": (),
     "aegis.adapters.docker": ("aegis.ports", "aegis.domain", "aegis.errors", "aegis.ids"),
     "aegis.adapters.store": ("aegis.ports", "aegis.domain", "aegis.errors", "aegis.ids"),
     "aegis.adapters.llm": ("aegis.ports", "aegis.domain", "aegis.errors", "aegis.ids"),
     "aegis.adapters.nfs": ("aegis.ports", "aegis.domain", "aegis.errors", "aegis.ids", "nfsd"),
     "aegis.adapters.proxy": ("aegis.ports", "aegis.domain", "aegis.errors", "aegis.ids"),
+    "aegis.adapters.signing": ("aegis.ports", "aegis.errors"),
     "aegis.adapters.systemd": ("aegis.errors",),
 }
 
@@ -103,6 +105,8 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "h11": ("aegis.adapters.proxy",),
     "aiohappyeyeballs": ("aegis.adapters.proxy",),
     "httpx": ("aegis.adapters.llm",),
+    "cryptography": ("aegis.adapters.signing", "aegis.smcp_client"),
+    "jwt": ("aegis.adapters.signing",),
     "typer": ("aegis.cli",),
     "rich": ("aegis.cli",),
 }

@@ -1,9 +1,9 @@
 """The two applications the daemon serves, made from the same route table.
 
 - `create_app`: everything. For loopback, and for addresses an operator chooses.
-- `create_dispatch_app`: the dispatch routes and liveness, nothing else. For the bridge address that containers reach:
-  what is not there cannot be called from a container, with or without a token. And where an operator does put the whole
-  API on an address containers reach, it still needs an API token there, which no container has.
+- `create_dispatch_app`: the routes of dispatch and of SMCP, and liveness, nothing else. For the bridge address that
+  containers reach: what is not there cannot be called from a container, with or without a token. And where an operator
+  does put the whole API on an address containers reach, it still needs an API token there, which no container has.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Collection, Mapping
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from aegis.api import agents, dispatch, executions, health, metrics, openapi, problems, stream, volumes
+from aegis.api import agents, dispatch, executions, health, metrics, openapi, problems, smcp, stream, volumes
 from aegis.api.auth import ApiTokens
-from aegis.api.context import CONTEXT, Context, Dispatches, ManifestLoader, Supervisor, Volumes
+from aegis.api.context import CONTEXT, Context, Dispatches, ManifestLoader, Supervisor, ToolCalls, Volumes
 from aegis.api.routing import Route, register
 from aegis.ids import DEFAULT_TENANT
 from aegis.ports import Clock, EventSink, Gateway, HealthCheck, Store
@@ -28,10 +28,11 @@ ROUTES: tuple[Route, ...] = (
     *stream.ROUTES,
     *volumes.ROUTES,
     *dispatch.ROUTES,
+    *smcp.ROUTES,
     *metrics.ROUTES,
     *openapi.ROUTES,
 )
-DISPATCH_ROUTES: tuple[Route, ...] = (health.LIVE, *dispatch.ROUTES)
+DISPATCH_ROUTES: tuple[Route, ...] = (health.LIVE, *dispatch.ROUTES, *smcp.ROUTES)
 
 
 def create_app(
@@ -41,6 +42,7 @@ def create_app(
     clock: Clock,
     supervisor: Supervisor,
     inner_loop: Dispatches,
+    tool_calls: ToolCalls,
     volumes: Volumes,
     gateway: Gateway,
     load_manifest: ManifestLoader,
@@ -58,6 +60,7 @@ def create_app(
         clock=clock,
         supervisor=supervisor,
         inner_loop=inner_loop,
+        tool_calls=tool_calls,
         volumes=volumes,
         gateway=gateway,
         load_manifest=load_manifest,

@@ -1,10 +1,12 @@
-"""Who may call what: three kinds of access, never mixed.
+"""Who may call what: four kinds of access, never mixed.
 
 - `OPEN`: liveness, readiness and the API's description.
 - `API`: a Bearer token of the node. There is always at least one: with none configured the daemon makes one and keeps
   it in a file only its user can read, which the same user's CLI finds.
 - `DISPATCH`: the Bearer token of one execution, valid for that execution's dispatches and for nothing else; an API
   token is not valid there either. So a container that can reach the listener can speak for its own execution only.
+- `SMCP`: for tool calls by processes in a container. Attesting takes the execution's token or the iteration's attest
+  token; calling takes a token that was attested, and an envelope signed with its key (`aegis.services.smcp`).
 
 Tokens are compared as SHA-256 digests: constant time, and of an execution's token only the digest is ever stored.
 """
@@ -37,6 +39,7 @@ class Access(Enum):
     OPEN = "open"
     API = "api"
     DISPATCH = "dispatch"
+    SMCP = "smcp"
 
 
 class ExecutionOver(Conflict):

@@ -13,9 +13,11 @@ from aiohttp import web
 
 from aegis.domain.execution import Agent, Execution
 from aegis.domain.manifest import AgentManifest, StorageClass
+from aegis.domain.smcp import Attestation, Envelope
 from aegis.domain.volume import Volume
 from aegis.ids import DEFAULT_TENANT
 from aegis.ports import Clock, EventSink, Gateway, HealthCheck, Store
+from aegis.services.smcp import Grant
 
 
 class Supervisor(Protocol):
@@ -38,6 +40,18 @@ class Dispatches(Protocol):
     async def generate(self, execution_id: str, payload: Mapping[str, Any]) -> Mapping[str, Any]: ...
 
     async def dispatch_result(self, execution_id: str, payload: Mapping[str, Any]) -> Mapping[str, Any]: ...
+
+
+class ToolCalls(Protocol):
+    """`aegis.services.smcp.Smcp`: tool calls by processes in containers."""
+
+    def may_attest(self, token: str, execution_id: str, iteration: int) -> bool: ...
+
+    def attest(self, execution: Execution, attestation: Attestation) -> Grant: ...
+
+    def grant_of(self, token: str) -> Grant: ...
+
+    async def invoke(self, grant: Grant, envelope: Envelope) -> Mapping[str, Any]: ...
 
 
 class Volumes(Protocol):
@@ -73,6 +87,7 @@ class Context:
     clock: Clock
     supervisor: Supervisor
     inner_loop: Dispatches
+    tool_calls: ToolCalls
     volumes: Volumes
     gateway: Gateway
     load_manifest: ManifestLoader

@@ -20,6 +20,7 @@ SECURITY: dict[Access, list[dict[str, list[str]]]] = {
     Access.OPEN: [],
     Access.API: [{"apiToken": []}],
     Access.DISPATCH: [{"dispatchToken": []}],
+    Access.SMCP: [{"smcpToken": []}],
 }
 
 
@@ -41,7 +42,11 @@ def describe(routes: tuple[Route, ...], version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": definitions.get("$defs", {}),
-            "securitySchemes": {"apiToken": bearer, "dispatchToken": {**bearer, "description": "one execution's own"}},
+            "securitySchemes": {
+                "apiToken": bearer,
+                "dispatchToken": {**bearer, "description": "one execution's own"},
+                "smcpToken": {**bearer, "description": "one iteration's own, see docs/smcp.md"},
+            },
         },
     }
 

@@ -17,9 +17,11 @@ from aegis.domain.events import Event
 from aegis.domain.execution import Agent, Execution, ExecutionState
 from aegis.domain.iteration import Iteration, IterationState
 from aegis.domain.manifest import AgentManifest, StorageClass
+from aegis.domain.smcp import PROTOCOL
 from aegis.domain.validation import Judgement
 from aegis.domain.volume import Attachment, Volume, VolumeState
 from aegis.ports import FileEntry, ModelUsage, VolumeUsage
+from aegis.services.smcp import Grant
 
 T = TypeVar("T")
 
@@ -304,6 +306,24 @@ class HealthView(View):
     version: str
     uptime_seconds: int
     dependencies: list[DependencyView]
+
+
+class GrantView(View):
+    """`expires_at` in Unix seconds; then the key is shown again."""
+
+    protocol: str
+    security_token: str
+    expires_at: int
+    security_context: str
+
+    @classmethod
+    def of(cls, grant: Grant, security_context: str) -> GrantView:
+        return cls(
+            protocol=PROTOCOL,
+            security_token=grant.token,
+            expires_at=grant.expires_at,
+            security_context=security_context,
+        )
 
 
 class ProblemView(View):

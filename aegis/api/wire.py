@@ -20,6 +20,8 @@ MANIFEST_BYTES_MAX = 1 * MIB
 REQUEST_BYTES_MAX = 2 * MIB
 OUTPUT_CHARACTERS_MAX = 4 * MIB + KIB  # bootstrap's own bound for one stream, and its note about a timeout
 DISPATCH_BYTES_MAX = 52 * MIB  # two such streams, where JSON may take six bytes for one (`\\ufffd`)
+ATTEST_BYTES_MAX = 8 * KIB
+ENVELOPE_BYTES_MAX = 8 * MIB  # a file that a tool writes travels in one
 FILE_BYTES_MAX = 64 * MIB  # one file through the API; larger ones go in by a container
 
 Id = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
@@ -70,3 +72,28 @@ class DispatchResultMessage(Request):
 
 DispatchMessage = Annotated[GenerateMessage | DispatchResultMessage, Field(discriminator="type")]
 DISPATCH_MESSAGE: TypeAdapter[GenerateMessage | DispatchResultMessage] = TypeAdapter(DispatchMessage)
+
+
+Base64Url = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[A-Za-z0-9_.-]+$")]
+UnixSeconds = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
+
+
+class AttestMessage(Request):
+    """A key, and the proof that its private half is at hand (docs/smcp.md)."""
+
+    protocol: Annotated[str, Field(max_length=64)]
+    execution_id: Id
+    iteration_number: Annotated[int, Field(strict=True, ge=1, le=20)]
+    public_key: Base64Url
+    timestamp: UnixSeconds
+    signature: Base64Url
+
+
+class EnvelopeMessage(Request):
+    """A signed JSON-RPC request."""
+
+    protocol: Annotated[str, Field(max_length=64)]
+    security_token: Base64Url
+    timestamp: UnixSeconds
+    payload: dict[str, Any]
+    signature: Base64Url

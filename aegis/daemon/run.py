@@ -22,6 +22,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from aegis.adapters.nfs import NfsGateway, raise_descriptor_limit
+from aegis.adapters.signing import SigningKeys
 from aegis.adapters.store.repository import open_store
 from aegis.adapters.systemd import Notifier
 from aegis.api.app import create_app
@@ -106,7 +107,9 @@ async def start(config: NodeConfig, stack: AsyncExitStack) -> str:
     stack.push_async_callback(models.close)
 
     registry = CollectorRegistry()
-    world = World(store, events, gateway, engine, models, SystemClock(), node_id, ModelMetrics(registry))
+    clock = SystemClock()
+    signer = SigningKeys(directory, clock)
+    world = World(store, events, gateway, engine, models, clock, node_id, ModelMetrics(registry), signer)
     services = make_services(config, world)
     link = EngineLink(engine, lambda: network.open())  # made below: it serves the app, whose health asks the link
     app = application(config, directory, world, services, health_checks(config, world, gateway, link), registry)
@@ -136,6 +139,7 @@ def application(
         clock=world.clock,
         supervisor=services.supervisor,
         inner_loop=services.inner_loop,
+        tool_calls=services.smcp,
         volumes=services.volumes,
         gateway=world.gateway,
         load_manifest=load_manifest,

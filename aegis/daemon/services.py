@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from aegis.config.model import NodeConfig
 from aegis.daemon import parts
-from aegis.ports import Clock, ContainerRuntime, Gateway, LanguageModels, ModelMeter, Store
+from aegis.ports import Clock, ContainerRuntime, Gateway, LanguageModels, ModelMeter, Signer, Store
+from aegis.services.attesting import AttestTokens
 from aegis.services.cmd_tool import CMD_RUN
 from aegis.services.containers import ContainerMaker, Containers
 from aegis.services.executions import ExecutionRunner
@@ -21,6 +22,7 @@ from aegis.services.model_calls import ModelCalls
 from aegis.services.policy import ToolPolicy
 from aegis.services.reconciler import Reconciler
 from aegis.services.recorder import EventRecorder
+from aegis.services.smcp import Smcp
 from aegis.services.supervisor import ExecutionSupervisor
 from aegis.services.tools import ToolBox
 from aegis.services.volumes import VolumeService
@@ -38,6 +40,7 @@ class World:
     clock: Clock
     node_id: str
     meter: ModelMeter
+    signer: Signer
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Services:
     inner_loop: InnerLoop
     volumes: VolumeService
     reconciler: Reconciler
+    smcp: Smcp
 
 
 def make_services(config: NodeConfig, world: World) -> Services:
@@ -54,6 +58,7 @@ def make_services(config: NodeConfig, world: World) -> Services:
     volumes = VolumeService(world.store, world.gateway, world.events, world.clock)
     policy = ToolPolicy(config.security_contexts)
     calls = ModelCalls(store=world.store, models=world.models, clock=world.clock, meter=world.meter)
+    attest_tokens = AttestTokens(world.signer, world.clock)
     inner_loop = InnerLoop(
         store=world.store,
         models=calls,
@@ -61,6 +66,7 @@ def make_services(config: NodeConfig, world: World) -> Services:
         gateway=world.gateway,
         events=world.events,
         clock=world.clock,
+        command_environment=attest_tokens.environment,
         rounds_max=config.limits.tool_rounds,
     )
     judge_agents = JudgeAgents(world.store)
@@ -105,4 +111,5 @@ def make_services(config: NodeConfig, world: World) -> Services:
         clock=world.clock,
         node_id=world.node_id,
     )
-    return Services(supervisor, inner_loop, volumes, reconciler)
+    smcp = Smcp(signer=world.signer, attest_tokens=attest_tokens, sessions=inner_loop, clock=world.clock)
+    return Services(supervisor, inner_loop, volumes, reconciler, smcp)

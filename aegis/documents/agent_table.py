@@ -62,8 +62,6 @@ def not_yet(what: str, *, unless: tuple[Any, ...] = ()) -> Reader:
 
 _SEMVER = matching(r"[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}(?:[-+][0-9A-Za-z.+-]{1,64})?", 'a version ("1.0.0")')
 _RUNTIME_VERSION = matching(r"[0-9A-Za-z][0-9A-Za-z._-]{0,31}", 'a version in quotes ("3.11")')
-_TOOL = matching(r"[A-Za-z0-9_*-]+(?:[.:][A-Za-z0-9_*-]+)*", "a tool or a pattern of tools (cmd.run, fs.*)")
-_VALIDATORS = ("exit_code", "json_schema", "regex", "script")
 
 _IDENTITY = (
     Field("apiVersion", "~apiVersion", choice([API_VERSION]), "Which manifest format this is."),
@@ -148,6 +146,7 @@ _SECURITY = (
     Field("spec.security.filesystem.read", "security.filesystem.read", list_of(PATH_PATTERN), "What may be read."),
     Field("spec.security.filesystem.write", "security.filesystem.write", list_of(PATH_PATTERN), "What may be written."),
     Field("spec.security.filesystem.read_only", "~read_only", BOOLEAN, "true: every volume is read-only.", DOCUMENTS),
+    Field("spec.security.smcp", "security.smcp", BOOLEAN, "true: commands in the container may call tools themselves."),
     Field("spec.security.container_uid", "security.container_uid", INTEGER, "The user the container runs as."),
     Field("spec.security.container_gid", "security.container_gid", INTEGER, "The group the container runs as."),
 )

@@ -68,6 +68,7 @@ class FilesystemPolicy(Model):
 class Security(Model):
     network: NetworkPolicy = NetworkPolicy()
     filesystem: FilesystemPolicy = FilesystemPolicy()
+    smcp: bool = False  # commands in the container may call tools themselves
     container_uid: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1000
     container_gid: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1000
 

@@ -30,8 +30,8 @@ class Dispatch:
     timeout_seconds: float
     max_output_bytes: int
 
-    def to_wire(self) -> Json:
-        """PRODUCT's dispatch message, word for word."""
+    def to_wire(self, environment: Mapping[str, str]) -> Json:
+        """PRODUCT's dispatch message, word for word. `environment` is not kept: it may hold a token."""
         return {
             "type": "dispatch",
             "dispatch_id": self.dispatch_id,
@@ -39,7 +39,7 @@ class Dispatch:
             "command": self.command,
             "args": list(self.args),
             "cwd": self.cwd,
-            "env_additions": {},
+            "env_additions": dict(environment),
             "timeout_secs": self.timeout_seconds,
             "max_output_bytes": self.max_output_bytes,
         }

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -25,15 +25,27 @@ from typing import Any, Final
 from aegis.domain.briefing import system_prompt
 from aegis.domain.execution import Execution
 from aegis.domain.text import shorten
-from aegis.errors import Conflict, ModelContextTooLong, ModelFailed, WorldError
-from aegis.ports import Clock, EventSink, Finish, Gateway, Message, ModelContext, ModelReply, ModelUsage, Store
+from aegis.errors import Conflict, ModelContextTooLong, ModelFailed, Overloaded, WorldError
+from aegis.ports import (
+    Clock,
+    EventSink,
+    Finish,
+    Gateway,
+    Message,
+    ModelContext,
+    ModelReply,
+    ModelUsage,
+    Store,
+    ToolCall,
+    ToolSpec,
+)
 from aegis.services.cmd_tool import result_text
 from aegis.services.conversation import CONVERSATION_CHARACTERS_MAX, Conversation, Dispatch
 from aegis.services.model_calls import ModelCalls
 from aegis.services.outcomes import IterationFailed
 from aegis.services.rates import RateLimits, allowed_calls
 from aegis.services.recorder import Journal
-from aegis.services.tools import EVENT_CHARACTERS_MAX, ToolBox, ToolContext
+from aegis.services.tools import EVENT_CHARACTERS_MAX, ToolBox, ToolContext, ToolResult, only_result
 from aegis.services.volumes import MountedVolume
 from aegis.services.workspaces import Workspaces
 
@@ -41,7 +53,12 @@ logger = logging.getLogger(__name__)
 
 ROUNDS_MAX: Final = 50
 REFUSAL_CHARACTERS_MAX: Final = 1_000  # of a refusal's words, for the next iteration
+AGENT_CALLS_MAX: Final = 8  # of processes in one container at once
 TAKEN_EVENT_CHARACTERS: Final = 4 * EVENT_CHARACTERS_MAX
+
+
+CommandEnvironment = Callable[[Execution, int], Mapping[str, str]]
+"""What a command of an iteration has in its environment beside the container's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +79,7 @@ class Session:
     ended: asyncio.Future[FinalResponse]
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     step: asyncio.Task[dict[str, Any]] | None = None
+    calls: set[asyncio.Task[ToolResult]] = field(default_factory=set)  # by processes in the container
 
     @property
     def contacted(self) -> bool:
@@ -79,6 +97,7 @@ class InnerLoop:
         gateway: Gateway,
         events: EventSink,
         clock: Clock,
+        command_environment: CommandEnvironment = lambda _execution, _number: {},
         rounds_max: int = ROUNDS_MAX,
     ) -> None:
         self._store = store
@@ -87,6 +106,7 @@ class InnerLoop:
         self._gateway = gateway
         self._events = events
         self._clock = clock
+        self._environment = command_environment
         self._rounds_max = rounds_max
         self._sessions: dict[str, Session] = {}
 
@@ -161,6 +181,29 @@ class InnerLoop:
                 raise Conflict(f"Dispatch {dispatch_id} is none of iteration {session.number}")
         return await self._next(session)
 
+    # ---- for processes in the container, through SMCP ----
+
+    def agent_tools(self, execution_id: str, number: int) -> list[ToolSpec]:
+        return self._tools.specs(self._session(execution_id, number).execution, "agent")
+
+    async def call_tool(self, execution_id: str, number: int, call: ToolCall) -> ToolResult:
+        """One call, as the model's are, beside the loop. It goes on when its caller is gone and ends with the session.
+        Conflict, Overloaded."""
+        session = self._session(execution_id, number)
+        if len(session.calls) >= AGENT_CALLS_MAX:
+            raise Overloaded(f"{AGENT_CALLS_MAX} calls of execution {execution_id} are under way, no more can be")
+        work = self._tools.call(call, session.tools, "agent")
+        task = asyncio.create_task(only_result(work), name=f"agent's call {execution_id} {number}")
+        session.calls.add(task)
+        task.add_done_callback(session.calls.discard)
+        task.add_done_callback(_seen)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise self._over(session) from None
+            raise
+
     # ---- the loop ----
 
     def _session(self, execution_id: str, number: int | None = None) -> Session:
@@ -194,7 +237,7 @@ class InnerLoop:
                 if conversation.final is not None:
                     return self._finish(session, conversation.final)
                 if conversation.pending is not None:
-                    return conversation.pending.to_wire()
+                    return conversation.pending.to_wire(self._environment(session.execution, session.number))
                 if conversation.next_call is not None:
                     await self._call_tool(session)
                 else:
@@ -287,9 +330,10 @@ class InnerLoop:
         session.conversation = conversation
 
     async def _close(self, session: Session) -> None:
-        if session.step is not None:
-            session.step.cancel()
-            await asyncio.gather(session.step, return_exceptions=True)
+        running = [*session.calls, *([session.step] if session.step is not None else [])]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         if not session.ended.done():
             session.ended.cancel()
         elif not session.ended.cancelled():
@@ -310,7 +354,7 @@ def _unfit(reply: ModelReply, alias: str) -> IterationFailed | None:
     return None
 
 
-def _seen(step: asyncio.Task[dict[str, Any]]) -> None:
+def _seen(step: asyncio.Task[Any]) -> None:
     """A step's failure is kept in the session or taken again; the caller that began it may be gone."""
     if not step.cancelled():
         step.exception()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +40,25 @@ def test_the_script_of_the_document_can_be_used() -> None:
     assert [len(iteration.turns) for iteration in script.iterations] == [2, 2]
 
 
-CALLERS = [kind for kind in kinds(errors.Refused) if kind.__module__.startswith(("aegis.errors", "aegis.api"))]
+CALLERS = [
+    kind
+    for kind in kinds(errors.Refused)
+    if kind.__module__.startswith(("aegis.errors", "aegis.api", "aegis.services.smcp"))
+]
+
+
+def test_what_the_page_of_smcp_says_in_javascript_is_canonical_json() -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not on this machine")
+    [function] = blocks("smcp.md", "js")
+    cases = json.loads((DOCS.parent / "tests" / "vectors" / "smcp" / "canonical.json").read_text())["canonical"]
+    program = f"{function} const cases = {json.dumps(cases)};" + (
+        "for (const {json, canonical: wanted} of cases)"
+        " if (canonical(JSON.parse(json)) !== wanted) throw new Error(json + canonical(JSON.parse(json)));"
+    )
+    done = subprocess.run([node, "-e", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("kind", [errors.AegisError, *CALLERS], ids=lambda kind: kind.__name__)

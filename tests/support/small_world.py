@@ -18,9 +18,10 @@ from aegis.domain.events import Event
 from aegis.domain.execution import FINAL_STATES, Agent, Execution, ExecutionState
 from aegis.domain.iteration import Iteration, IterationState
 from aegis.domain.manifest import AgentManifest, Runtime, StorageClass
+from aegis.domain.smcp import Attestation, Envelope
 from aegis.domain.validation import Judgement, Verdict
 from aegis.domain.volume import Attachment, Volume, VolumeState
-from aegis.errors import AegisError, Conflict, NotFound, Refused
+from aegis.errors import AegisError, Conflict, Denied, NotFound, Refused, Unauthorized
 from aegis.ids import DEFAULT_TENANT, new_id
 from aegis.ports import FileEntry, ModelUsage, VolumeUsage
 
@@ -230,6 +231,22 @@ class MemoryLoop:
         return {"type": "final", "content": "done", "tool_calls_executed": 1, "conversation": []}
 
 
+class NobodysToolCalls:
+    """For a node whose containers have attested nothing: every token is refused, as `Smcp` does it."""
+
+    def may_attest(self, token: str, execution_id: str, iteration: int) -> bool:
+        return False
+
+    def attest(self, execution: Execution, attestation: Attestation) -> Any:
+        raise Denied("No agent here calls tools itself")
+
+    def grant_of(self, token: str) -> Any:
+        raise Unauthorized("This token is not valid here")
+
+    async def invoke(self, grant: Any, envelope: Envelope) -> Any:
+        raise AssertionError("nobody has a grant")
+
+
 class MemoryVolumes:
     def __init__(self, store: MemoryStore, clock: SteppingClock) -> None:
         self._store = store
@@ -363,6 +380,7 @@ class World:
             "clock": self.clock,
             "supervisor": self.supervisor,
             "inner_loop": self.loop,
+            "tool_calls": NobodysToolCalls(),
             "volumes": self.volumes,
             "gateway": self.gateway,
             "load_manifest": load_manifest,

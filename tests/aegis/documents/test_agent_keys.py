@@ -81,6 +81,7 @@ MEANINGS: list[tuple[Any, ...]] = [
     ("spec.security.filesystem.read", ["/workspace"], "security.filesystem.read", ("/workspace",)),
     ("spec.security.filesystem.write", ["/w/**"], "security.filesystem.write", ("/w/**",)),
     ("spec.security.filesystem.read_only", True, "volumes.0.access_mode", "read-only", {"spec.volumes": [VOLUME]}),
+    ("spec.security.smcp", True, "security.smcp", True),
     ("spec.security.container_uid", 1234, "security.container_uid", 1234),
     ("spec.security.container_gid", 1234, "security.container_gid", 1234),
     ("spec.volumes[0].name", "data", "volumes.0.name", "data"),

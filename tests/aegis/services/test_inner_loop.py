@@ -13,12 +13,13 @@ import pytest
 from aegis.domain.execution import Execution
 from aegis.domain.iteration import IterationState
 from aegis.domain.manifest import ExecutionPlan
-from aegis.errors import Conflict, DatabaseUnavailable, ModelContextTooLong, ModelFailed
+from aegis.errors import Conflict, DatabaseUnavailable, ModelContextTooLong, ModelFailed, Overloaded
 from aegis.ids import DEFAULT_TENANT
 from aegis.ports import Finish, ModelReply
 from aegis.services.conversation import CALLS_IN_ONE_ANSWER_MAX, Conversation
-from aegis.services.inner_loop import ROUNDS_MAX, InnerLoop, Session
+from aegis.services.inner_loop import AGENT_CALLS_MAX, ROUNDS_MAX, InnerLoop, Session
 from aegis.services.outcomes import IterationFailed
+from aegis.services.tools import ToolResult
 from tests.support import samples
 from tests.support.clock import settle
 from tests.support.fakes_model import FakeModel, answer, call
@@ -279,6 +280,36 @@ async def test_a_tool_the_manifest_does_not_name_is_refused_and_told() -> None:
     _, messages, specs = world.model.asked[-1]
     assert specs == ("fs.read",)
     assert "the tool fs.delete is not allowed here (allowed: fs.read)" in messages[-1].content
+
+
+async def test_calls_of_the_container_itself_are_bounded_and_end_with_the_session() -> None:
+    world = World.make(FakeModel([answer("done")]))
+    async with talk(world) as bootstrap:
+        loop, execution = bootstrap.loop, bootstrap.execution
+        assert await loop.call_tool(execution.id, 1, call("fs.list", path="/workspace")) == ToolResult(
+            "the directory is empty"
+        )
+        assert (await loop.call_tool(execution.id, 1, RUN)).failed, "a command is not for who is there already"
+        assert "cmd.run" not in [spec.name for spec in loop.agent_tools(execution.id, 1)]
+
+        async def never(*_: Any) -> None:
+            await asyncio.Event().wait()
+
+        world.store.append_events = never  # type: ignore[method-assign]
+        read = call("fs.read", path="a")
+        waiting = [asyncio.create_task(loop.call_tool(execution.id, 1, read)) for _ in range(AGENT_CALLS_MAX)]
+        await settle()
+        with pytest.raises(Overloaded):
+            await loop.call_tool(execution.id, 1, read)
+        waiting[0].cancel()
+        await settle()
+        with pytest.raises(Overloaded):  # it goes on without its caller
+            await loop.call_tool(execution.id, 1, read)
+        del world.store.append_events
+    ended = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(each) for each in ended] == [asyncio.CancelledError, *[Conflict] * (AGENT_CALLS_MAX - 1)]
+    with pytest.raises(Conflict, match="has no iteration under way"):
+        await loop.call_tool(execution.id, 1, read)
 
 
 def test_a_conversation_is_the_same_after_json_at_every_point() -> None:

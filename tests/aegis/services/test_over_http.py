@@ -25,6 +25,7 @@ from aegis.services.timing import SystemClock
 from tests.support.fakes_gateway import FakeGateway
 from tests.support.fakes_model import FakeModel, answer, call
 from tests.support.fakes_runtime import FakeContainer, FakeRuntime
+from tests.support.small_world import NobodysToolCalls
 from tests.support.world import Daemon, Life, World
 
 BOOTSTRAP = Path(__file__).parents[3] / "aegis" / "bootstrap" / "bootstrap.py"
@@ -86,6 +87,7 @@ async def node(tmp_path: Path, model: FakeModel) -> AsyncIterator[Node]:
         clock=world.clock,
         supervisor=daemon.supervisor,
         inner_loop=daemon.inner_loop,
+        tool_calls=NobodysToolCalls(),
         volumes=daemon.volumes,
         gateway=gateway,
         load_manifest=lambda text, source: None,  # type: ignore[arg-type, return-value]
