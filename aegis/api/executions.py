@@ -8,7 +8,7 @@ from aegis.api.auth import Access
 from aegis.api.context import Context, context_of
 from aegis.api.problems import InvalidRequest
 from aegis.api.routing import Route, integer_query, json_response, read_model
-from aegis.api.views import EventView, ExecutionView, Page
+from aegis.api.views import EventView, ExecutionView, Page, RecordView
 from aegis.api.wire import REQUEST_BYTES_MAX, ExecutionRequest
 from aegis.domain.execution import Execution, ExecutionState
 from aegis.errors import NotFound
@@ -59,6 +59,21 @@ async def show_execution(request: web.Request) -> web.Response:
     return json_response(ExecutionView.of(execution, iterations, usage))
 
 
+async def show_record(request: web.Request) -> web.Response:
+    """Beside the events, which are asked for by themselves."""
+    context = context_of(request)
+    execution = await find_execution(context, request.match_info["execution"])
+    iterations = await context.store.list_iterations(execution.id)
+    loops = {each.number: await context.store.load_inner_loop(execution.id, each.number) for each in iterations}
+    record = RecordView(
+        version=context.version,
+        execution=ExecutionView.of(execution, iterations),
+        manifest=execution.manifest,
+        conversations={number: dict(state) for number, state in loops.items() if state is not None},
+    )
+    return json_response(record)
+
+
 async def cancel_execution(request: web.Request) -> web.Response:
     context = context_of(request)
     execution = await find_execution(context, request.match_info["execution"])
@@ -102,6 +117,14 @@ ROUTES = (
         access=Access.API,
         summary="One execution with its iterations",
         response=ExecutionView,
+    ),
+    Route(
+        method="GET",
+        path="/v1/executions/{execution}/record",
+        handler=show_record,
+        access=Access.API,
+        summary="What it takes, with the events, to replay an execution",
+        response=RecordView,
     ),
     Route(
         method="POST",

@@ -114,6 +114,7 @@ class IterationView(View):
     score: float | None
     judgements: list[JudgementView]
     error: str | None
+    error_code: str | None
     feedback: str | None
     usage: ModelUsageView
 
@@ -133,6 +134,7 @@ class IterationView(View):
             score=verdict.score if verdict else None,
             judgements=[JudgementView.of(each) for each in opinions],
             error=iteration.error,
+            error_code=iteration.error_code,
             feedback=iteration.feedback,
             usage=ModelUsageView.of([part for part in usage if part.iteration == iteration.number]),
         )
@@ -185,6 +187,16 @@ class ExecutionView(View):
             iterations=None if iterations is None else [IterationView.of(each, usage or ()) for each in iterations],
             usage=None if usage is None else ModelUsageView.of(usage),
         )
+
+
+class RecordView(View):
+    """All that is needed, with the events, to decide again what an execution decided (`aegis task replay`)."""
+
+    format: Literal["aegis.record/1"] = "aegis.record/1"
+    version: str
+    execution: ExecutionView
+    manifest: AgentManifest
+    conversations: dict[int, dict[str, Any]]  # by iteration: the inner loop's last state
 
 
 class EventView(View):

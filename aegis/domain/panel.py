@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from aegis.domain.consensus import Agreement, agree
-from aegis.domain.manifest import ConsensusMode, MultiJudgeValidator, SemanticValidator, Validator, judges_of
+from aegis.domain.manifest import (
+    ConsensusMode,
+    ExitCodeValidator,
+    MultiJudgeValidator,
+    SemanticValidator,
+    Validator,
+    judges_of,
+)
 from aegis.domain.text import shorten
 from aegis.domain.validation import Judgement, Opinion
 
@@ -93,6 +100,20 @@ def _lines(opinions: Sequence[Opinion], sharing: int, note: str = "") -> list[st
         how = f"score {each.score:.2f}, confidence {each.confidence:.2f}"
         lines.append(f"- {each.judge}{note} ({how}): {shorten(each.reasoning, room)}")
     return lines
+
+
+def too_few(validator: Validator, name: str, answered: int, failures: Sequence[str]) -> str:
+    """Why there is no opinion."""
+    asked = len(judges_of(validator))
+    return f"{answered} of {asked} judges of {name} answered, wanted {requirement(validator)}: {'; '.join(failures)}"
+
+
+def exit_code_finding(validator: ExitCodeValidator, exit_code: int | None) -> Finding:
+    """None: the agent's container had to be killed."""
+    if exit_code is None:
+        return Finding(0.0, "the agent's container did not end after the final response")
+    reason = f"the agent ended with exit code {exit_code}, wanted {validator.expected}"
+    return Finding(float(exit_code == validator.expected), reason)
 
 
 def _cost(validator: Validator) -> tuple[bool, int]:

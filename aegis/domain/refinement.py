@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from aegis.domain.iteration import Iteration, IterationState
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from aegis.domain.iteration import Iteration, IterationEvent, IterationState
 from aegis.domain.text import shorten
 from aegis.domain.validation import Verdict
 
 FEEDBACK_CHARACTERS_MAX = 8_000
 REASON_CHARACTERS_MAX = 3_000
+
+
+def judged(iteration: Iteration, verdict: Verdict, at: datetime, **changes: Any) -> Iteration:
+    """The iteration with its verdict: success, or refining with what the next one is told."""
+    event = IterationEvent.PASS if verdict.passed else IterationEvent.REFINE
+    feedback = None if verdict.passed else feedback_on_verdict(iteration.number, verdict)
+    return iteration.after(event, at, verdict=verdict, feedback=feedback, **changes)
+
+
+def failed(iteration: Iteration, reason: str, code: str, at: datetime, **changes: Any) -> Iteration:
+    """The iteration that came to no verdict, with what the next one is told."""
+    feedback = feedback_on_failure(iteration.number, reason)
+    return iteration.after(IterationEvent.FAIL, at, error=reason, error_code=code, feedback=feedback, **changes)
 
 
 def feedback_on_verdict(number: int, verdict: Verdict) -> str:
@@ -32,7 +49,7 @@ def feedback_on_failure(number: int, error: str) -> str:
     return shorten(f"Attempt {number} failed before it could be checked: {error}", FEEDBACK_CHARACTERS_MAX)
 
 
-def summary_of(iterations: list[Iteration]) -> str:
+def summary_of(iterations: Sequence[Iteration]) -> str:
     """One line for people: why no iteration was good enough."""
     count = len(iterations)
     if not iterations:

@@ -13,6 +13,7 @@ from aegis.services.tools import RESULT_CHARACTERS_MAX, Arguments, DispatchReque
 
 TIMEOUT_SECONDS: Final = 60.0
 OUTPUT_BYTES_MAX: Final = 524_288
+STREAM_CHARACTERS_MAX: Final = RESULT_CHARACTERS_MAX // 2
 TAIL_SHARE: Final = 0.75  # of a long output: the end is where errors stand
 
 
@@ -41,12 +42,11 @@ def _touches(arguments: CommandArguments, _context: ToolContext) -> Touched:
 
 def result_text(result: Mapping[str, Any]) -> str:
     """A `dispatch_result` as the model reads it."""
-    room = RESULT_CHARACTERS_MAX // 2
     parts = [f"exit code: {result['exit_code']}"]
     for stream in ("stdout", "stderr"):
         text = str(result.get(stream, ""))
         if text:
-            parts.append(f"{stream}:\n{shorten(text, room, tail_share=TAIL_SHARE)}")
+            parts.append(f"{stream}:\n{shorten(text, STREAM_CHARACTERS_MAX, tail_share=TAIL_SHARE)}")
     if result.get("truncated"):
         parts.append(f"(the output was longer than {OUTPUT_BYTES_MAX} bytes: only its end was kept)")
     return "\n".join(parts)

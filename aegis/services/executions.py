@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from aegis.domain.execution import Execution, ExecutionEvent, ExecutionState
 from aegis.domain.iteration import Iteration, IterationState
-from aegis.domain.manifest import ExecutionMode
+from aegis.domain.manifest import ExecutionMode, ExecutionPlan
 from aegis.domain.refinement import summary_of
 from aegis.errors import AegisError, WorldError
 from aegis.ports import Clock, ContainerRuntime, EventSink, PullProgress, Store
@@ -86,8 +87,9 @@ class ExecutionRunner:
     async def _prepared(self, execution: Execution, token: str, journal: Journal) -> Work:
         """Running, with its image present and its volumes attached."""
         started = execution.after(ExecutionEvent.START, self._clock.now())
+        ground = self._iterations.ground(execution.manifest)
         await self._store.update_execution(
-            started, expect=ExecutionState.PENDING, events=[journal.event("execution.started")]
+            started, expect=ExecutionState.PENDING, events=[journal.event("execution.started", ground=ground)]
         )
         journal.wake()
         await self._pull(started, journal)
@@ -105,15 +107,11 @@ class ExecutionRunner:
             return Outcome.failed("execution_timeout", f"Not completed within {seconds:g} s, all iterations together")
 
     async def _iterate(self, work: Work) -> Outcome:
-        plan = work.execution.manifest.execution
-        count = 1 if plan.mode is ExecutionMode.ONE_SHOT else plan.max_iterations
         done: list[Iteration] = []
-        for number in range(1, count + 1):
-            iteration = await self._iterations.run(work, number, done[-1].feedback if done else None)
-            done.append(iteration)
-            if iteration.state is IterationState.SUCCESS:
-                return Outcome.completed(iteration.final)
-        return Outcome.failed(_code(done[-1]), summary_of(done))
+        while (outcome := outcome_after(work.execution.manifest.execution, done)) is None:
+            feedback = done[-1].feedback if done else None
+            done.append(await self._iterations.run(work, len(done) + 1, feedback))
+        return outcome
 
     async def _release(self, execution: Execution) -> None:
         try:
@@ -163,6 +161,15 @@ class ExecutionRunner:
                     bytes_done=now.bytes_done,
                     bytes_total=now.bytes_total,
                 )
+
+
+def outcome_after(plan: ExecutionPlan, done: Sequence[Iteration]) -> Outcome | None:
+    """How an execution ends after these iterations; None: with another one."""
+    if done and done[-1].state is IterationState.SUCCESS:
+        return Outcome.completed(done[-1].final)
+    if len(done) < (1 if plan.mode is ExecutionMode.ONE_SHOT else plan.max_iterations):
+        return None
+    return Outcome.failed(_code(done[-1]), summary_of(done))
 
 
 def _code(last: Iteration) -> str:

@@ -20,41 +20,40 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from aegis.domain.briefing import system_prompt
+from aegis.domain.events import Event
 from aegis.domain.execution import Execution
+from aegis.domain.manifest import AgentManifest
 from aegis.domain.text import shorten
 from aegis.errors import Conflict, ModelContextTooLong, ModelFailed, Overloaded, WorldError
 from aegis.ports import (
     Clock,
     EventSink,
     Finish,
-    Gateway,
     Message,
     ModelContext,
     ModelReply,
     ModelUsage,
-    Store,
     ToolCall,
     ToolSpec,
 )
-from aegis.services.cmd_tool import result_text
+from aegis.services.cmd_tool import STREAM_CHARACTERS_MAX, TAIL_SHARE, result_text
 from aegis.services.conversation import CONVERSATION_CHARACTERS_MAX, Conversation, Dispatch
-from aegis.services.model_calls import ModelCalls
 from aegis.services.outcomes import IterationFailed
 from aegis.services.rates import RateLimits, allowed_calls
 from aegis.services.recorder import Journal
 from aegis.services.tools import EVENT_CHARACTERS_MAX, ToolBox, ToolContext, ToolResult, only_result
 from aegis.services.volumes import MountedVolume
-from aegis.services.workspaces import Workspaces
+from aegis.services.workspaces import Files, Workspaces
 
 logger = logging.getLogger(__name__)
 
 ROUNDS_MAX: Final = 50
 REFUSAL_CHARACTERS_MAX: Final = 1_000  # of a refusal's words, for the next iteration
 AGENT_CALLS_MAX: Final = 8  # of processes in one container at once
-TAKEN_EVENT_CHARACTERS: Final = 4 * EVENT_CHARACTERS_MAX
+TAKEN_EVENT_CHARACTERS: Final = STREAM_CHARACTERS_MAX  # what the model reads of it: a replay makes the same of it
 
 
 CommandEnvironment = Callable[[Execution, int], Mapping[str, str]]
@@ -87,14 +86,35 @@ class Session:
         return self.conversation.contacted
 
 
+class LoopStore(Protocol):
+    """`aegis.ports.Store`, as far as the inner loop asks it."""
+
+    async def save_inner_loop(self, execution_id: str, iteration: int, state: Mapping[str, Any]) -> None: ...
+    async def load_inner_loop(self, execution_id: str, iteration: int) -> Mapping[str, Any] | None: ...
+    async def list_events(self, execution_id: str, *, after: int = 0, limit: int = 1000) -> list[Event]: ...
+
+
+class Models(Protocol):
+    """`aegis.services.model_calls.ModelCalls`."""
+
+    async def ask(
+        self,
+        alias: str,
+        messages: Sequence[Message],
+        tools: Sequence[ToolSpec],
+        context: ModelContext,
+        journal: Journal,
+    ) -> tuple[ModelReply, ModelUsage]: ...
+
+
 class InnerLoop:
     def __init__(
         self,
         *,
-        store: Store,
-        models: ModelCalls,
+        store: LoopStore,
+        models: Models,
         tools: ToolBox,
-        gateway: Gateway,
+        gateway: Files,
         events: EventSink,
         clock: Clock,
         command_environment: CommandEnvironment = lambda _execution, _number: {},
@@ -111,6 +131,12 @@ class InnerLoop:
         self._sessions: dict[str, Session] = {}
 
     # ---- for the supervisor ----
+
+    def ground(self, manifest: AgentManifest) -> dict[str, Any]:
+        """What the node decides by beside the manifest: kept with an execution, so that its decisions can be reached
+        again on another node."""
+        contexts = [context.model_dump(mode="json") for context in self._tools.node_contexts(manifest)]
+        return {"tool_rounds": self._rounds_max, "security_contexts": contexts}
 
     @asynccontextmanager
     async def session(
@@ -321,8 +347,8 @@ class InnerLoop:
             exit_code=payload["exit_code"],
             duration_ms=payload.get("duration_ms"),
             truncated=bool(payload.get("truncated")),
-            stdout=shorten(str(payload.get("stdout", "")), TAKEN_EVENT_CHARACTERS, tail_share=0.75),
-            stderr=shorten(str(payload.get("stderr", "")), TAKEN_EVENT_CHARACTERS, tail_share=0.75),
+            stdout=shorten(str(payload.get("stdout", "")), TAKEN_EVENT_CHARACTERS, tail_share=TAIL_SHARE),
+            stderr=shorten(str(payload.get("stderr", "")), TAKEN_EVENT_CHARACTERS, tail_share=TAIL_SHARE),
         )
 
     async def _save(self, session: Session, conversation: Conversation) -> None:

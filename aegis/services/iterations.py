@@ -17,12 +17,13 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from aegis.domain import refinement
 from aegis.domain.briefing import task_prompt
 from aegis.domain.execution import Execution
-from aegis.domain.iteration import Iteration, IterationEvent, IterationState
-from aegis.domain.refinement import feedback_on_failure, feedback_on_verdict
+from aegis.domain.iteration import Iteration, IterationState
+from aegis.domain.manifest import AgentManifest
 from aegis.domain.text import shorten
 from aegis.domain.validation import Judgement
 from aegis.errors import ContainerFailed, NotFound, WorldError
@@ -85,6 +86,10 @@ class IterationRunner:
         self._gateway = gateway
         self._clock = clock
         self._retries = retries
+
+    def ground(self, manifest: AgentManifest) -> dict[str, Any]:
+        """What the node decides by, beside the manifest."""
+        return self._inner_loop.ground(manifest)
 
     async def run(self, work: Work, number: int, feedback: str | None) -> Iteration:
         """The iteration, ended and stored: success, refining or failed. WorldError when the world did not allow it;
@@ -238,16 +243,14 @@ class IterationRunner:
             journal=journal,
         )
         verdict = await self._panel.judge(work.execution.manifest.execution.validators, candidate, tell)
-        event = IterationEvent.PASS if verdict.passed else IterationEvent.REFINE
-        ended = iteration.after(
-            event,
+        ended = refinement.judged(
+            iteration,
+            verdict,
             self._clock.now(),
             container_id=answer.container_id,
             exit_code=answer.exit_code,
             final=answer.final.content,
             tool_calls=answer.final.tool_calls_executed,
-            verdict=verdict,
-            feedback=None if verdict.passed else feedback_on_verdict(iteration.number, verdict),
         )
         return await self._stored(ended, journal, score=verdict.score)
 
@@ -266,13 +269,8 @@ class IterationRunner:
     # ---- the end ----
 
     async def _failed(self, iteration: Iteration, failure: IterationFailed, journal: Journal) -> Iteration:
-        ended = iteration.after(
-            IterationEvent.FAIL,
-            self._clock.now(),
-            error=failure.reason,
-            error_code=failure.code,
-            exit_code=failure.exit_code,
-            feedback=feedback_on_failure(iteration.number, failure.reason),
+        ended = refinement.failed(
+            iteration, failure.reason, failure.code, self._clock.now(), exit_code=failure.exit_code
         )
         return await self._stored(ended, journal, error=failure.reason, code=failure.code)
 

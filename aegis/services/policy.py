@@ -70,6 +70,13 @@ class ToolPolicy:
         of_node = self._contexts.get(name) or self._contexts.get(DEFAULT_CONTEXT)
         return [*found, Layer("node", of_node)] if of_node is not None else found
 
+    def of_node(self, manifest: AgentManifest) -> list[SecurityContext]:
+        """Those of the layers that are the node's; none when the manifest names what there is not."""
+        try:
+            return [layer.context for layer in self.layers(manifest) if layer.origin == "node"]
+        except NotFound:
+            return []
+
     def by_name(self, manifest: AgentManifest, tool: str) -> Decision:
         """By the tool's name alone; what is allowed may still be refused for its arguments."""
         rules = tuple(f"manifest: tools ({each})" for each in manifest.tools if tool_allowed([each], tool))

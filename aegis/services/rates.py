@@ -12,10 +12,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 from aegis.domain.contexts import CALLS_MAX, RateLimit
-from aegis.ports import Clock, Store
+from aegis.domain.events import Event
+from aegis.ports import Clock
 
 WINDOW_SECONDS: Final = 60.0
 PAGE: Final = 1000
@@ -25,7 +26,11 @@ Past = Callable[[], AsyncIterator[tuple[str, datetime]]]
 """Every rule that allowed a call of the execution, and when."""
 
 
-async def allowed_calls(store: Store, execution_id: str) -> AsyncIterator[tuple[str, datetime]]:
+class EventLog(Protocol):
+    async def list_events(self, execution_id: str, *, after: int = 0, limit: int = 1000) -> list[Event]: ...
+
+
+async def allowed_calls(store: EventLog, execution_id: str) -> AsyncIterator[tuple[str, datetime]]:
     """As the event log has them, oldest first."""
     after = 0
     while batch := await store.list_events(execution_id, after=after, limit=PAGE):

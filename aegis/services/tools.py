@@ -14,8 +14,10 @@ from typing import Any, Final, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from aegis.domain.capabilities import Touched
+from aegis.domain.contexts import SecurityContext
 from aegis.domain.events import Event
 from aegis.domain.execution import Execution
+from aegis.domain.manifest import AgentManifest
 from aegis.domain.text import shorten
 from aegis.errors import Refused
 from aegis.ids import new_id
@@ -106,6 +108,10 @@ class ToolBox:
             if self._policy.by_name(execution.manifest, tool.name).allowed
             and not (tool.in_container and caller == "agent")
         ]
+
+    def node_contexts(self, manifest: AgentManifest) -> list[SecurityContext]:
+        """The security contexts of the node that decide about an agent."""
+        return self._policy.of_node(manifest)
 
     async def call(self, call: ToolCall, context: ToolContext, caller: Caller = "model") -> ToolResult | Dispatch:
         """The result, or the dispatch that will bring it."""

@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from typing import Final, Protocol
 
+from aegis.domain.volume import Attachment, Volume
 from aegis.errors import Denied, NotFound, Refused
-from aegis.ports import FileEntry, Gateway, Workspace
+from aegis.ports import FileEntry, Workspace
 from aegis.services.volumes import MountedVolume, working_directory
 
 ENTRIES_MAX: Final = 20_000  # of one walk; what lies beyond is not looked at, and the caller says so
 DEPTH_MAX: Final = 64
 
 
+class Files(Protocol):
+    """`aegis.ports.Gateway`, as far as it is asked here."""
+
+    def workspace(self, volume: Volume, attachment: Attachment | None = None) -> Workspace: ...
+
+
 class Workspaces:
-    def __init__(self, gateway: Gateway, mounted: Sequence[MountedVolume]) -> None:
+    def __init__(self, gateway: Files, mounted: Sequence[MountedVolume]) -> None:
         self._gateway = gateway
         self._mounted = sorted(mounted, key=lambda each: len(each.spec.mount_path), reverse=True)
         self.working_directory = working_directory(mounted)

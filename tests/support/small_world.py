@@ -84,6 +84,9 @@ class MemoryStore:
         newest = reversed(self.executions.values())
         return [e for e in newest if e.tenant_id == tenant_id and (not states or e.state in states)][:limit]
 
+    async def load_inner_loop(self, execution_id: str, iteration: int) -> Mapping[str, Any] | None:
+        return None
+
     async def list_iterations(self, execution_id: str) -> list[Iteration]:
         return list(self.iterations.get(execution_id, []))
 

@@ -11,9 +11,18 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
-from aegis.domain.judging import SYSTEM, Earlier, Question, Unreadable, question_text, read_opinion, repair
+from aegis.domain.judging import (
+    ANSWER_CHARACTERS_MAX,
+    SYSTEM,
+    Earlier,
+    Question,
+    Unreadable,
+    question_text,
+    read_opinion,
+    repair,
+)
 from aegis.domain.manifest import DEFAULT_MODEL, Judge, MultiJudgeValidator, SemanticValidator, judges_of
-from aegis.domain.panel import Finding, excused, from_opinions, requirement
+from aegis.domain.panel import Finding, excused, from_opinions, requirement, too_few
 from aegis.domain.text import shorten
 from aegis.domain.validation import Opinion
 from aegis.errors import JudgeFailed, ModelFailed, NotFound
@@ -22,7 +31,7 @@ from aegis.services.judging.candidate import Candidate
 from aegis.services.model_calls import ModelCalls
 from aegis.services.timing import within
 
-EVENT_ANSWER_CHARACTERS_MAX: Final = 16_000
+EVENT_ANSWER_CHARACTERS_MAX: Final = ANSWER_CHARACTERS_MAX  # whole, as far as it can be used
 ATTEMPTS: Final = 2
 T = TypeVar("T")
 
@@ -88,11 +97,11 @@ class Judges:
         opinions = [each for each in answers if isinstance(each, Opinion)]
         if len(opinions) >= requirement(validator):
             return from_opinions(validator, opinions)
-        failures = "; ".join(str(each) for each in answers if isinstance(each, JudgeFailed))
-        count = f"{len(opinions)} of {len(judges)} judges of {label} answered, wanted {requirement(validator)}"
+        failures = [str(each) for each in answers if isinstance(each, JudgeFailed)]
+        why = too_few(validator, label, len(opinions), failures)
         if validator.fallback_on_unavailable:
-            return excused(f"{count}: {failures}")
-        raise JudgeFailed(f"{count}: {failures}")
+            return excused(why)
+        raise JudgeFailed(why)
 
     async def _asked(
         self,

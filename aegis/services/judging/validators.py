@@ -22,7 +22,7 @@ from aegis.domain.manifest import (
     SemanticValidator,
     Validator,
 )
-from aegis.domain.panel import Finding, in_order, judgement, label
+from aegis.domain.panel import Finding, exit_code_finding, in_order, judgement, label
 from aegis.domain.text import shorten
 from aegis.domain.validation import Judgement, Verdict
 from aegis.services.judging.candidate import Candidate, Unusable
@@ -64,7 +64,7 @@ class Panel:
         try:
             match validator:
                 case ExitCodeValidator():
-                    return _exit_code(validator, candidate)
+                    return exit_code_finding(validator, candidate.exit_code)
                 case RegexValidator():
                     return await self._regex(validator, candidate)
                 case JsonSchemaValidator():
@@ -96,13 +96,6 @@ class Panel:
         if not errors:
             return Finding(1.0, f"{what} satisfies the schema")
         return Finding(0.0, f"{what} does not satisfy the schema: {'; '.join(errors)}")
-
-
-def _exit_code(validator: ExitCodeValidator, candidate: Candidate) -> Finding:
-    if candidate.exit_code is None:
-        return Finding(0.0, "the agent's container did not end after the final response")
-    reason = f"the agent ended with exit code {candidate.exit_code}, wanted {validator.expected}"
-    return Finding(float(candidate.exit_code == validator.expected), reason)
 
 
 async def _script(validator: ScriptValidator, candidate: Candidate) -> Finding:

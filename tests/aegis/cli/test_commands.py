@@ -28,7 +28,10 @@ async def test_help_names_every_noun_and_the_exit_codes(run: Run) -> None:
     "command",
     [
         *(["agent", name] for name in ("deploy", "list", "show", "remove", "explain")),
-        *(["task", name] for name in ("execute", "status", "logs", "cancel", "list", "timeline", "diff")),
+        *(
+            ["task", name]
+            for name in ("execute", "status", "logs", "cancel", "list", "timeline", "diff", "export", "replay")
+        ),
         *(["volume", name] for name in ("list", "create", "show", "ls", "cp", "delete")),
         *(["daemon", name] for name in ("start", "stop", "status", "install")),
         ["config", "validate"],
