@@ -5,14 +5,14 @@ The rules to know:
   validators; only its volumes differ: its parent's are attached to it read-only, at the paths its parent has them. Of
   its own, those that would lie in or around one of these are left out.
 - Its parent waits for it inside its own run, so the end of the wait, however it comes, is the end of the child: the
-  parent's volumes are not released before.
+  parent's volumes are not released before, and what the child has cost by then is on its parent's bill too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Protocol
 
 from aegis.domain.execution import FINAL_STATES, Agent, Execution, ExecutionState
 from aegis.domain.manifest import AccessMode, AgentManifest, StorageClass, VolumeSpec
@@ -22,8 +22,6 @@ from aegis.services.judging.candidate import Candidate
 from aegis.services.judging.judges import Answer
 from aegis.services.timing import finished
 from aegis.services.volumes import MountedVolume
-
-EVENTS_PAGE: Final = 1000
 
 
 class Supervisor(Protocol):
@@ -59,30 +57,28 @@ class JudgeAgents:
             await candidate.journal.tell("judge.started", validator=label, judge=agent, execution_id=child.id)
             ended = await self.supervisor.wait(child.id)
         finally:
-            await finished(self._end(child.id), f"end of judge {child.id}")
+            input_tokens, output_tokens = await finished(self._end(child, candidate), f"end of judge {child.id}")
         if ended.state is not ExecutionState.COMPLETED:
             why = f": {ended.error}" if ended.error else ""
             raise JudgeFailed(f"judge {agent} (execution {child.id}) is {ended.state.value}{why}")
-        input_tokens, output_tokens = await self._tokens(child.id)
         return Answer(ended.output or "", input_tokens, output_tokens, child.id)
 
-    async def _end(self, execution_id: str) -> None:
-        """Nothing of it runs on return."""
-        if (await self._store.get_execution(execution_id)).state not in FINAL_STATES:
+    async def _end(self, child: Execution, candidate: Candidate) -> tuple[int, int]:
+        """Nothing of it runs on return, and it is billed; its tokens."""
+        if (await self._store.get_execution(child.id)).state not in FINAL_STATES:
             try:
-                await self.supervisor.cancel(execution_id)
+                await self.supervisor.cancel(child.id)
             except Conflict:
                 pass  # it ended by itself meanwhile
-        await self.supervisor.wait(execution_id)
+        await self.supervisor.wait(child.id)
+        return await self._billed(child, candidate)
 
-    async def _tokens(self, execution_id: str) -> tuple[int, int]:
-        """What the child's models were asked and answered, judges of its own included."""
-        after = spent_in = spent_out = 0
-        while events := await self._store.list_events(execution_id, after=after, limit=EVENTS_PAGE):
-            after = events[-1].sequence
-            spent_in += sum(int(event.data.get("input_tokens") or 0) for event in events)
-            spent_out += sum(int(event.data.get("output_tokens") or 0) for event in events)
-        return spent_in, spent_out
+    async def _billed(self, child: Execution, candidate: Candidate) -> tuple[int, int]:
+        """What the child has used, its own judges included, added to its parent's bill; its tokens."""
+        used = await self._store.list_usage(child.id)
+        for each in used:
+            await self._store.add_usage(candidate.execution.id, replace(each, iteration=candidate.iteration))
+        return sum(each.input_tokens for each in used), sum(each.output_tokens for each in used)
 
 
 def with_volumes_of(manifest: AgentManifest, mounted: Sequence[MountedVolume]) -> AgentManifest:

@@ -252,13 +252,17 @@ def _hangs(container: Any) -> bool:
     return container.running and "+" in "".join(mount.export_path for mount in container.spec.mounts)
 
 
-async def test_what_the_child_cost_is_told_with_its_answer() -> None:
+async def test_what_the_child_cost_is_told_with_its_answer_and_is_on_its_parents_bill() -> None:
     world = with_reviewer()
     await deployed(world)
     execution = await world.run(world.agent(plan=plan(BY_AGENT)))
     [answered] = await told(world, execution, "judge.answered")
     assert (answered["input_tokens"], answered["output_tokens"]) == (40, 20)
-    assert answered["execution_id"] == (await child_of(world, execution)).id
+    child = await child_of(world, execution)
+    assert answered["execution_id"] == child.id
+    used = {each: await world.store.list_usage(each) for each in (execution.id, child.id)}
+    totals = {each: sum(one.calls for one in found) for each, found in used.items()}
+    assert totals == {execution.id: 6, child.id: 4}  # two answers of its own, and the child's
 
 
 async def test_judges_that_are_agents_do_not_wait_for_the_slot_their_parent_holds() -> None:
