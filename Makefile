@@ -31,7 +31,7 @@ format: venv ## let ruff rewrite what it can
 	@$(PYTHON) -m ruff format .
 
 integration: venv ## the tests with a real kernel NFS client and a real Docker Engine
-	@requirements/setup.sh debian test lab
+	@requirements/setup.sh debian test lab workloads
 	@$(PYTHON) -m pytest integration
 
 lab: venv ## prepare the lab (once) and say what it offers

@@ -38,11 +38,14 @@ make_venv() {
 }
 
 install_debian() {
-    local group packages="" missing="" package
+    local group packages="" missing="" package python
+    python=$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || echo 3.11)
     for group in "$@"; do
         packages+=" $(sed -n "s/^$group: //p" requirements/debian.txt)"
     done
-    for package in $packages; do
+    for package in ${packages//X.Y/$python}; do
+        if [[ $package == *@* && -e ${package#*@} ]]; then continue; fi
+        package=${package%%@*}
         dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=" $package"
     done
     if [ -z "$missing" ]; then return; fi

@@ -1,11 +1,11 @@
-"""`python3 -m integration.workloads fsx`: the random work by hand, in a guest, or wherever Python is."""
+"""The programs that run where the file system under test is mounted: in a guest, or wherever Python is."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from integration.workloads import fsx
+from integration.workloads import cpython, fsx, manifest, material
 
 
 def main() -> int:
@@ -13,6 +13,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m integration.workloads", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     fsx.add_arguments(commands.add_parser("fsx", help=fsx.run.__doc__, description=fsx.__doc__))
+    manifest.add_arguments(commands.add_parser("manifest", help=manifest.show.__doc__, description=manifest.__doc__))
+    material.add_arguments(commands.add_parser("sample", help=material.sample.__doc__))
+    cpython.add_arguments(commands.add_parser("cpython", help=cpython.run.__doc__, description=cpython.__doc__))
     arguments = parser.parse_args()
     return int(arguments.function(arguments))
 
