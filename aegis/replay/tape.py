@@ -4,7 +4,7 @@ The rules to know:
 - Every event the loop emits is held against the next one recorded (`COMPARED`), the moment it is emitted.
 - It is always the time of the event that comes next: what depends on time (rate limits) is decided as it was.
 - Calls that a process in the container made by itself (SMCP) are no decisions of the loop: their events are passed
-  over.
+  over, and count for the rate limits.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class Tape:
         attempt = _last_attempt(record.events, number)
         begin = attempt[0].sequence if attempt else 0
         self.recorded = Conversation.from_json(record.conversations[number])
-        by_agent = {each.sequence for each in _called_by_agent(attempt)}
+        called = _called_by_agent(attempt)
+        by_agent = {each.sequence for each in called}
+        self._uncounted = [each for each in called if each.kind == "tool.allowed"]
         kinds = set(COMPARED) - ({"tool.completed"} if by_agent else set())  # whose it was is not in it
         self._kinds = frozenset(kinds)
         self._expected = [each for each in attempt if each.kind in kinds and each.sequence not in by_agent]
@@ -95,8 +97,7 @@ class Tape:
 
     async def emit(self, *events: Event) -> None:
         for event in events:
-            last = self._log[-1].sequence if self._log else 0
-            self._log.append(replace(event, sequence=last + 1))
+            self._add(event)
             if event.kind in self._kinds:
                 self._compare(event)
 
@@ -108,6 +109,20 @@ class Tape:
         replayed = {"kind": event.kind, **_shown(event.kind, data)}
         self._ledger.same(where, recorded, replayed, echo=event.kind not in DECISIONS)
         self._position += 1
+        self._count_agents_calls()
+
+    def _count_agents_calls(self) -> None:
+        """What the container was allowed by itself before the next event counts for the rate limits."""
+        following = self._next()
+        while self._uncounted and (following is None or self._uncounted[0].sequence < following.sequence):
+            event = self._uncounted.pop(0)
+            self._add(_as_event(event))
+            assert self.session is not None
+            self.session.tools.rates.count(list(event.data.get("rules", ())), event.at.timestamp())
+
+    def _add(self, event: Event) -> None:
+        last = self._log[-1].sequence if self._log else 0
+        self._log.append(replace(event, sequence=last + 1))
 
     def wake(self, execution_id: str) -> None:
         return None

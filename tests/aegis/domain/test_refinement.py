@@ -20,6 +20,14 @@ def test_feedback_names_what_failed_and_what_passed() -> None:
     assert "These checks passed: exit_code[0]." in feedback
 
 
+def test_a_judge_who_was_outvoted_is_heard_when_another_check_fails() -> None:
+    outvoted = Judgement(
+        "multi_judge[0]", 0.9, 1.0, True, "passed by majority, against 1 of 3 judges:\n- ada: no tests"
+    )
+    feedback = feedback_on_verdict(1, Verdict((outvoted, BAD)))
+    assert "- multi_judge[0] passed by majority, against 1 of 3 judges:\n- ada: no tests" in feedback
+
+
 def test_feedback_has_a_bound_and_says_what_it_left_out() -> None:
     long = Judgement("script[0]", 0.0, 1.0, False, "x" * 100_000)
     feedback = feedback_on_verdict(1, Verdict((long,)))

@@ -289,6 +289,36 @@ async def test_a_rate_limit_is_reached_at_the_recorded_times_and_not_at_ours() -
     assert report.difference is not None and report.difference.where == "iteration 1, tool.allowed"
 
 
+async def test_what_a_process_in_the_container_called_by_itself_is_passed_over_and_counts_for_the_limits() -> None:
+    limited = SecurityContext(
+        name="limited",
+        capabilities=(
+            Capability(tool_pattern="fs.*", rate_limit=RateLimit(calls_per_execution=2)),
+            Capability(tool_pattern="cmd.run"),
+        ),
+    )
+    first_turn = answer("", call("fs.list", path="/workspace"), call("cmd.run", command="hang"))
+    second_turn = answer("", call("fs.list", path="/workspace"), call("fs.glob", pattern="*"))
+    world = World.make(FakeModel([first_turn], [second_turn, answer("done")]))
+    agent = world.agent(
+        plan=plan(iterations=2),
+        resources=Resources(timeout_seconds=30),
+        security_context="limited",
+        security_contexts=(limited,),
+    )
+    execution = await world.start(agent)
+    while "dispatch.sent" not in await world.kinds(execution):
+        await world.until(lambda: True)
+    await world.daemon.inner_loop.call_tool(execution.id, 1, call("fs.list", path="/workspace"))
+    await world.daemon.inner_loop.call_tool(execution.id, 1, call("fs.delete", path="/workspace/x"))
+    await world.finish(execution)
+    record = await record_of(world, execution)
+    denied = [event for event in record["events"] if event["kind"] == "tool.denied"]
+    assert len(denied) == 3  # the container's second, and both of the second iteration
+    report = await replayed(record)
+    assert report.difference is None, (report.difference.where, report.difference.recorded, report.difference.replayed)
+
+
 @pytest.mark.parametrize(
     ("document", "said"),
     [
