@@ -8,7 +8,8 @@ The rules to know:
 - Objects of another node (`aegis.node_id`) are never touched: several daemons may share an engine.
 - What an ended execution has left is removed when it was seen for `grace_seconds`: the run that is about to remove it
   itself comes first. An execution without a final state that nobody runs has nobody to wait for.
-- Order: containers, their Docker volumes (which unmounts them), exports and storage, and the final state last.
+- Order: containers, their Docker volumes (which unmounts them), exports and storage, and the final state last; and
+  judges before the execution whose volumes they hold.
 - Each removal stands alone: what fails is logged and found again the next time.
 """
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -112,7 +113,8 @@ class Reconciler:
             owner = each.labels.get(labels.EXECUTION_ID)
             if owner is not None and each.labels.get(labels.NODE_ID) == self._node_id:
                 objects[owner].append(each)
-        unfinished = {each.id for each in await self._store.list_executions(states=UNFINISHED, limit=EXECUTIONS_MAX)}
+        running = await self._store.list_executions(states=UNFINISHED, limit=EXECUTIONS_MAX)
+        unfinished = {each.id: each for each in running}
         holding = {each.execution_id for each in await self._store.list_attachments()}
         holding |= {each.owner_execution_id or "" for each in await self._store.list_volumes(states=LIVE_STATES)} - {""}
         idle = [each for each in {*objects, *unfinished, *holding} if not self._supervisor.is_running(each)]
@@ -125,7 +127,7 @@ class Reconciler:
                 each in holding,
                 each in unfinished,
             )
-            for each in sorted(idle)
+            for each in sorted(idle, key=lambda each: (-_generation(each, unfinished), each))
             if each in unfinished or now - self._seen[each] >= grace_seconds
         ]
 
@@ -181,3 +183,11 @@ class Reconciler:
         event = journal.event("execution.failed", code=CODE, error=REASON)
         await self._store.update_execution(ended, expect=execution.state, events=[event])
         journal.wake()
+
+
+def _generation(execution_id: str, known: Mapping[str, Execution]) -> int:
+    """How many of an execution's parents are known."""
+    generation, found = 0, known.get(execution_id)
+    while found is not None and found.parent_id is not None:
+        generation, found = generation + 1, known.get(found.parent_id)
+    return generation

@@ -9,7 +9,7 @@ import pytest
 
 from aegis.domain.execution import FINAL_STATES, ExecutionState
 from aegis.domain.iteration import IterationState
-from aegis.domain.manifest import ExecutionPlan, ScriptValidator, StorageClass
+from aegis.domain.manifest import ExecutionPlan, Judge, ScriptValidator, SemanticValidator, StorageClass
 from aegis.domain.volume import VolumeState
 from aegis.errors import DockerUnavailable
 from tests.support import samples
@@ -23,11 +23,23 @@ PLAN = ExecutionPlan(max_iterations=2, validators=(ScriptValidator(command=("che
 TURNS = [answer("", call("cmd.run", command="write", args=[PATH, "hello"])), answer("done")]
 
 
-async def run_until_death(world: World, life: Life) -> bool:
+JUDGED = ExecutionPlan(max_iterations=2, validators=(SemanticValidator(judge=Judge(agent="reviewer")),))
+OPINION = [answer("", call("fs.read", path=PATH)), answer('{"score": 1, "confidence": 1, "reasoning": "well"}')]
+
+
+def world_with_a_judge() -> World:
+    model = FakeModel(TURNS)
+    model.agents = {"reviewer": [OPINION]}
+    return World.make(model)
+
+
+async def run_until_death(world: World, life: Life, plan: ExecutionPlan = PLAN) -> bool:
     """Whether it died on the way."""
+    if plan is JUDGED:
+        await world.store.add_agent(world.agent(name="reviewer", plan=ExecutionPlan(max_iterations=1)))
     world.daemon = Daemon(world, life)
     try:
-        execution = await world.start(world.agent(plan=PLAN))
+        execution = await world.start(world.agent(plan=plan))
     except Died:
         return True
     await world.until(lambda: not world.daemon.supervisor.is_running(execution.id))
@@ -35,17 +47,20 @@ async def run_until_death(world: World, life: Life) -> bool:
     return life.dead
 
 
-async def calls_of_a_whole_run() -> int:
-    world, life = World.make(FakeModel(TURNS)), Life()
-    assert not await run_until_death(world, life)
+async def calls_of_a_whole_run(plan: ExecutionPlan) -> int:
+    world, life = world_with_a_judge(), Life()
+    assert not await run_until_death(world, life, plan)
     return life.calls
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before the work", "before the reply"])
-async def test_killed_at_any_call_the_next_daemon_leaves_nothing_and_a_true_final_state(after: bool) -> None:
-    for step in range(await calls_of_a_whole_run()):
-        world = World.make(FakeModel(TURNS))
-        assert await run_until_death(world, Life(step, after=after)), f"call {step}"
+@pytest.mark.parametrize("plan", [PLAN, JUDGED], ids=["a script judges", "an agent judges"])
+async def test_killed_at_any_call_the_next_daemon_leaves_nothing_and_a_true_final_state(
+    after: bool, plan: ExecutionPlan
+) -> None:
+    for step in range(await calls_of_a_whole_run(plan)):
+        world = world_with_a_judge()
+        assert await run_until_death(world, Life(step, after=after), plan), f"call {step}"
         await world.restart().reconciler.reconcile(grace_seconds=0)
         assert await world.leftovers() == [], f"killed at call {step}"
         for execution in await world.store.list_executions():
