@@ -97,7 +97,9 @@ def _judges(reading: Reading) -> None:
         validator = (*VALIDATORS, index)
         if reading.get((*validator, "type")) in ("semantic", "multi_judge"):
             one = reading.said.pop((*validator, "target"), None)
-            if one is not None and one.value is not None and not reading.knows((*validator, "targets")):
+            if one is not None and reading.knows((*validator, "targets")):
+                reading.problem(one, "either target or targets")
+            elif one is not None and one.value is not None:
                 reading.derive((*validator, "targets"), (one.value,), one)
 
 

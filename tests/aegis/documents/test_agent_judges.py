@@ -81,6 +81,7 @@ PANEL: dict[str, Any] = {"type": "multi_judge", "judges": ["ada", "bob"]}
         ({"type": "semantic", "criteria": "{{#each files}}{{pth}}{{/each}}"}, "line 1, column 16: there is no pth"),
         ({"type": "semantic", "min_confidence": 2}, "less than or equal to 1"),
         ({"type": "semantic", "pattern": "a"}, "no such key here"),
+        ({"type": "semantic", "target": "/w/a", "targets": ["/w/b"]}, "either target or targets"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_the_reason(validator: dict[str, Any], said: str) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aegis.domain.templates import Shape, TemplateError, check, parse, render
+from aegis.domain.templates.render import CUT, RENDERED_CHARACTERS_MAX
 
 VECTORS = json.loads(Path(__file__).with_name("handlebars.json").read_text())
 SHAPE: dict[str, Shape] = {
@@ -47,6 +48,14 @@ def test_a_list_or_an_object_in_the_text_is_json() -> None:
 
 def test_nothing_is_escaped_because_a_prompt_is_no_html() -> None:
     assert rendered("{{a}}{{{a}}}{{&a}}", a="<&\"'`=>") == "<&\"'`=>" * 3
+
+
+@pytest.mark.parametrize("body", ["{{this}}", ""])
+def test_what_is_small_to_write_and_endless_to_make_ends_with_a_note(body: str) -> None:
+    template = "{{#each @root.l}}" * 20 + body + "{{/each}}" * 20
+    text = rendered(template, l=["x" * 1000] * 16)
+    assert len(text) <= RENDERED_CHARACTERS_MAX + len(CUT)
+    assert text.endswith(CUT)
 
 
 @given(st.text(alphabet="{}#/!~@. ifeachlsnputhx\\\n"))
