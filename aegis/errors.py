@@ -154,6 +154,12 @@ class ModelContextTooLong(ModelFailed):
     retryable = False
 
 
+class ToolServerFailed(WorldError):
+    """A tool server does not run, does not answer, or says what is no MCP. The daemon starts it again by itself."""
+
+    code = "tool_server_failed"
+
+
 class JudgeFailed(WorldError):
     """A judge came to no opinion: unreachable, out of time, or twice an answer that cannot be used. Not the fault of
     the agent that was to be judged."""

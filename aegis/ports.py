@@ -276,6 +276,29 @@ class LanguageModels(Protocol):
     def aliases(self) -> Sequence[str]: ...
 
 
+# ---- tool servers ----
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAnswer:
+    """`failed`: the text says why, for the model."""
+
+    text: str
+    failed: bool = False
+
+
+class ToolServers(Protocol):
+    """Tools that other processes of this node offer. What there is may change at any time."""
+
+    def tools(self) -> Sequence[ToolSpec]:
+        """Named `server.tool`; a server that is away keeps those it had."""
+        ...
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> ToolAnswer:
+        """Of one of `tools()`. Bounded in time and size; never raises for what a server does."""
+        ...
+
+
 # ---- state ----
 
 

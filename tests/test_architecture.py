@@ -87,6 +87,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "aegis.adapters.docker": ("aegis.ports", "aegis.domain", "aegis.errors", "aegis.ids"),
     "aegis.adapters.store": ("aegis.ports", "aegis.domain", "aegis.errors", "aegis.ids"),
     "aegis.adapters.llm": ("aegis.ports", "aegis.domain", "aegis.errors", "aegis.ids"),
+    "aegis.adapters.mcp": ("aegis.ports", "aegis.domain", "aegis.errors", "aegis.ids", "aegis.version"),
     "aegis.adapters.nfs": ("aegis.ports", "aegis.domain", "aegis.errors", "aegis.ids", "nfsd"),
     "aegis.adapters.proxy": ("aegis.ports", "aegis.domain", "aegis.errors", "aegis.ids"),
     "aegis.adapters.signing": ("aegis.ports", "aegis.errors"),
@@ -109,6 +110,8 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "httpx": ("aegis.adapters.llm",),
     "cryptography": ("aegis.adapters.signing", "aegis.smcp_client"),
     "jwt": ("aegis.adapters.signing",),
+    "mcp": ("aegis.adapters.mcp",),
+    "anyio": ("aegis.adapters.mcp",),
     "typer": ("aegis.cli",),
     "rich": ("aegis.cli",),
 }

@@ -51,6 +51,7 @@ def create_app(
     version: str,
     tenant_id: str = DEFAULT_TENANT,
     registry: CollectorRegistry | None = None,
+    optional_checks: Mapping[str, HealthCheck] | None = None,
     heartbeat_seconds: float = 15.0,
 ) -> web.Application:
     """The whole API. `api_tokens` must not be empty (ValueError): see `auth.ensure_token_file`."""
@@ -65,6 +66,7 @@ def create_app(
         gateway=gateway,
         load_manifest=load_manifest,
         health_checks=health_checks,
+        optional_checks=optional_checks or {},
         version=version,
         tenant_id=tenant_id,
         heartbeat_seconds=heartbeat_seconds,
@@ -86,7 +88,7 @@ def _application(
 ) -> web.Application:
     app = web.Application(middlewares=[metrics.count_middleware, problems.problem_middleware])
     app[CONTEXT] = context
-    app[health.HEALTH] = health.Health(context.health_checks, tokens)
+    app[health.HEALTH] = health.Health(context.health_checks, tokens, context.optional_checks)
     app[volumes.TRANSFERS] = asyncio.Semaphore(volumes.FILES_AT_ONCE)
     metrics.install(app, registry)
     openapi.install(app, routes, context.version)

@@ -93,6 +93,9 @@ class Context:
     load_manifest: ManifestLoader
     version: str
     health_checks: Mapping[str, HealthCheck] = field(default_factory=dict)
+    optional_checks: Mapping[str, HealthCheck] = field(
+        default_factory=dict
+    )  # without them the node is ready all the same
     tenant_id: str = DEFAULT_TENANT
     heartbeat_seconds: float = 15.0  # between two comments on an idle event stream: proxies cut silence at 30 to 60 s
 

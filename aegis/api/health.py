@@ -31,8 +31,14 @@ log = logging.getLogger(__name__)
 class Health:
     """Runs the checks; at most one round at a time, whoever asks."""
 
-    def __init__(self, checks: Mapping[str, HealthCheck], tokens: ApiTokens | None) -> None:
+    def __init__(
+        self,
+        checks: Mapping[str, HealthCheck],
+        tokens: ApiTokens | None,
+        optional: Mapping[str, HealthCheck] | None = None,
+    ) -> None:
         self._checks = checks  # not copied: the daemon adds to them while its parts come up
+        self._optional = optional or {}
         self._tokens = tokens
         self._lock = asyncio.Lock()
         self._latest: list[DependencyView] = []
@@ -44,8 +50,9 @@ class Health:
             if self._asked_at is None or time.monotonic() - self._asked_at > FRESH_SECONDS:
                 async with asyncio.TaskGroup() as group:
                     tasks = [
-                        group.create_task(_ask(name, check), name=f"health-{name}")
-                        for name, check in self._checks.items()
+                        group.create_task(_ask(name, check, optional=optional), name=f"health-{name}")
+                        for checks, optional in ((self._checks, False), (self._optional, True))
+                        for name, check in checks.items()
                     ]
                 self._latest = [task.result() for task in tasks]
                 self._asked_at = time.monotonic()
@@ -60,7 +67,7 @@ class Health:
 HEALTH: web.AppKey[Health] = web.AppKey("health", Health)
 
 
-async def _ask(name: str, check: HealthCheck) -> DependencyView:
+async def _ask(name: str, check: HealthCheck, *, optional: bool) -> DependencyView:
     """Never raises: whatever a check does is that dependency's state."""
     started = time.monotonic()
     code = detail = next_step = ""
@@ -76,8 +83,18 @@ async def _ask(name: str, check: HealthCheck) -> DependencyView:
         code, detail = "internal", f"The check itself failed: {type(error).__name__}"
     duration_ms = int((time.monotonic() - started) * 1000)
     return DependencyView(
-        dependency=name, ok=not code, duration_ms=duration_ms, code=code, detail=detail, next_step=next_step
+        dependency=name,
+        ok=not code,
+        optional=optional,
+        duration_ms=duration_ms,
+        code=code,
+        detail=detail,
+        next_step=next_step,
     )
+
+
+def _ready(found: list[DependencyView]) -> bool:
+    return all(view.ok or view.optional for view in found)
 
 
 def _is_loopback(remote: str | None) -> bool:
@@ -96,7 +113,7 @@ async def ready(request: web.Request) -> web.Response:
     health = request.app[HEALTH]
     found = await health.dependencies()
     lines = "".join(view.model_dump_json() + "\n" for view in health.shown_to(request, found))
-    status = 200 if all(view.ok for view in found) else 503
+    status = 200 if _ready(found) else 503
     return web.Response(status=status, text=lines, content_type="application/x-ndjson")
 
 
@@ -105,7 +122,7 @@ async def overall(request: web.Request) -> web.Response:
     health = request.app[HEALTH]
     found = await health.dependencies()
     view = HealthView(
-        status="ok" if all(view.ok for view in found) else "degraded",
+        status="ok" if _ready(found) else "degraded",
         version=context_of(request).version,
         uptime_seconds=int(time.monotonic() - health.started_at),
         dependencies=health.shown_to(request, found),

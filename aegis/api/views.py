@@ -307,6 +307,7 @@ class FileView(View):
 class DependencyView(View):
     dependency: str
     ok: bool
+    optional: bool = False  # the node is ready without it: what needs it is told when it asks
     duration_ms: int
     code: str = ""
     detail: str = ""

@@ -182,12 +182,24 @@ def check_nfs_client() -> Finding:
 def check_daemon_or_ports(client: Client) -> list[Finding]:
     """A running daemon has its ports, and says itself how it is; without one they must be free."""
     try:
-        status, _ = client.status_of("/health/ready")
+        status, body = client.status_of("/health/ready")
     except CommandFailed:
         return [check_port("nfs port", 2049), check_port("api port", 8080)]
-    if status == 200:
-        return [Finding("daemon", Level.GOOD, f"ready at {client.url}")]
-    return [Finding("daemon", Level.BAD, f"answers at {client.url} and is not ready", "aegis daemon status")]
+    if status != 200:
+        return [Finding("daemon", Level.BAD, f"answers at {client.url} and is not ready", "aegis daemon status")]
+    return [Finding("daemon", Level.GOOD, f"ready at {client.url}"), *optional_parts(body)]
+
+
+def optional_parts(body: bytes) -> list[Finding]:
+    """What the daemon is ready without (tool servers), from the lines of its `/health/ready`."""
+    findings = []
+    for line in body.splitlines():
+        view = json.loads(line)
+        if view.get("optional"):
+            level = Level.GOOD if view["ok"] else Level.WARN
+            found = "answers" if view["ok"] else view["detail"] or view["code"]
+            findings.append(Finding(view["dependency"], level, found, view["next_step"]))
+    return findings
 
 
 def check_port(name: str, port: int) -> Finding:

@@ -86,8 +86,11 @@ def _state_directory(reading: Reading, environ: Mapping[str, str]) -> None:
 def _paths(reading: Reading, base_directory: str) -> None:
     """Relative paths of a file are relative to that file, so that it means the same wherever the daemon is started."""
     aliases = {target[1] for target in reading.said if target[0] == "models"}
+    servers = {target[1] for target in reading.said if target[0] == "mcp_servers"}
     targets: list[Path] = [("node", "state_directory"), ("storage", "root"), ("runtime", "registry_path")]
-    for target in (*targets, *(("models", alias, "script") for alias in aliases)):
+    targets += [("models", alias, "script") for alias in aliases]
+    targets += [("mcp_servers", server, "cwd") for server in servers]
+    for target in targets:
         said = reading.said.get(target)
         if said is not None:
             value = os.path.normpath(os.path.join(base_directory, os.path.expanduser(said.value)))

@@ -99,6 +99,18 @@ class ModelAlias(Section):
     price_per_million: TokenPrice | None = None
 
 
+class ToolServer(Section):
+    """An MCP server on this node, spoken to over its standard input and output. What of `env` was said by reference
+    (`env:`, `secret:`) is a secret; all of it is masked."""
+
+    command: str
+    args: tuple[str, ...] = ()
+    env: dict[str, str | SecretStr] = {}  # in this order: pydantic makes a SecretStr of every text otherwise
+    cwd: str | None = None
+    timeout_seconds: Seconds = 60.0  # of one call
+    tools: tuple[str, ...] = ("*",)  # patterns of the server's own names
+
+
 class RegistryCredential(Section):
     registry: str  # matched exactly with the image's registry
     username: str
@@ -124,6 +136,7 @@ class NodeConfig(Section):
     api: Api = Api()
     database: Database
     models: dict[str, ModelAlias] = {}
+    mcp_servers: dict[str, ToolServer] = {}
     registry_credentials: tuple[RegistryCredential, ...] = ()
     security_contexts: tuple[SecurityContext, ...] = ()  # `default` holds for manifests that name none
     logging: Logging = Logging()

@@ -6,7 +6,10 @@ import ipaddress
 import re
 from typing import Any
 
-from aegis.documents.nodes import Node
+from pydantic import SecretStr
+
+from aegis.documents.names import ENVIRONMENT_VALUE_BYTES_MAX
+from aegis.documents.nodes import Node, Scalar
 from aegis.documents.readers import Mistake, Reader, text, text_of
 from aegis.domain.mounts import check_mount_options
 from aegis.ids import NAME_PATTERN
@@ -87,6 +90,35 @@ def check_alias(name: str) -> None:
         raise Mistake("an alias (lower-case letters, digits, '.', '_', '-')", found=f"the alias {name[:80]!r}")
 
 
+OWN_TOOLS = ("fs", "cmd", "web")
+
+
+def check_tool_server(name: str) -> None:
+    """Its tools are `name.tool`: no dot in it, and none of our own."""
+    wanted = "the name of a tool server (lower-case letters, digits, '_', '-')"
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", name):
+        raise Mistake(wanted, found=f"the name {name[:80]!r}")
+    if name in OWN_TOOLS:
+        raise Mistake(wanted, f"{name}.* are tools of the daemon itself", found=f"the name {name}")
+
+
+def _argument(node: Node) -> str:
+    """A reference would become visible: what programs are called with is shown to every user of the host."""
+    if isinstance(node, Scalar) and node.untyped:
+        raise Mistake(
+            "an argument as it is", "every user of this host can see it; pass secrets in env", found="a reference"
+        )
+    return text_of(node, "an argument")
+
+
+def _variable(node: Node) -> SecretStr | str:
+    """What came by reference is a secret."""
+    value = text_of(node)
+    if "\0" in value or len(value.encode()) > ENVIRONMENT_VALUE_BYTES_MAX:
+        raise Mistake("text that an environment can hold", "no NUL, and at most 128 KiB")
+    return SecretStr(value) if isinstance(node, Scalar) and node.untyped else value
+
+
 _DRIVERS = {
     "postgresql": "postgresql+asyncpg",
     "postgres": "postgresql+asyncpg",
@@ -123,5 +155,8 @@ DOCKER_URL = text("where Docker listens", _docker_url)
 MOUNT_OPTIONS = text("NFS mount options", _mount_options)
 DATABASE_URL = text("a database URL", database_url)
 FILE_PATH = text("a path", empty=False)
+COMMAND = text("a program", empty=False)
+ARGUMENT = Reader("an argument", _argument)
+VARIABLE = Reader("text", _variable)
 SECRET = text("a secret", empty=False)
 REGISTRY = text("a registry", _registry)

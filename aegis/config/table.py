@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 from aegis.config.readers import (
     ADDRESS,
+    ARGUMENT,
+    COMMAND,
     DATABASE_URL,
     DOCKER_URL,
     FILE_PATH,
@@ -21,11 +23,13 @@ from aegis.config.readers import (
     SECRET,
     SUBNET,
     URL,
+    VARIABLE,
     check_alias,
+    check_tool_server,
 )
 from aegis.documents.agent_table import API_VERSION, not_yet
 from aegis.documents.contexts import context_rows
-from aegis.documents.names import NAME
+from aegis.documents.names import NAME, check_variable
 from aegis.documents.readers import (
     ANYTHING,
     BOOLEAN,
@@ -209,6 +213,28 @@ _MODELS = (
     *_unused("llm_selection.strategy", "llm_selection.fallback_provider", "llm_selection.retry_delay_ms"),
 )
 
+_TOOL_SERVERS = (
+    Field(
+        "mcp_servers.*.command",
+        "mcp_servers.*.command",
+        COMMAND,
+        "The program: a path, or a name on the daemon's PATH.",
+        key=check_tool_server,
+    ),
+    Field("mcp_servers.*.args", "mcp_servers.*.args", list_of(ARGUMENT), "Its arguments. Everybody here can see them."),
+    Field(
+        "mcp_servers.*.env.*",
+        "mcp_servers.*.env.*",
+        VARIABLE,
+        "A variable of its environment, which is for secrets.",
+        secret=True,
+        key=check_variable,
+    ),
+    Field("mcp_servers.*.cwd", "mcp_servers.*.cwd", FILE_PATH, "Where it runs; else where the daemon does."),
+    Field("mcp_servers.*.timeout", "mcp_servers.*.timeout_seconds", DURATION, "For one call."),
+    Field("mcp_servers.*.tools", "mcp_servers.*.tools", list_of(TEXT), "Patterns of its tools' names; else all."),
+)
+
 _REST = (
     Field(
         "registry_credentials[].registry", "registry_credentials[].registry", REGISTRY, "As images name it (ghcr.io)."
@@ -225,12 +251,12 @@ _REST = (
     Field("limits.tool_rounds", "limits.tool_rounds", INTEGER, "Of one iteration."),
     Field("limits.shutdown_seconds", "limits.shutdown_seconds", DURATION, "For running work when the daemon stops."),
     *_unused("temporal", "cortex", "builtin_dispatchers", "smcp_gateway", "max_execution_list_limit"),
-    *_later("smcp", "iam", "grpc_auth", "secrets", "mcp_servers", "cluster"),
+    *_later("smcp", "iam", "grpc_auth", "secrets", "cluster"),
 )
 
 _CONTEXTS = context_rows("security_contexts")
 
-ROWS = (*_NODE, *_STORAGE, *_RUNTIME, *_API, *_DATABASE, *_MODELS, *_CONTEXTS, *_REST)
+ROWS = (*_NODE, *_STORAGE, *_RUNTIME, *_API, *_DATABASE, *_MODELS, *_TOOL_SERVERS, *_CONTEXTS, *_REST)
 BARE_TABLE = Table(ROWS)
 ENVELOPE_TABLE = Table(
     (

@@ -6,19 +6,23 @@ import os
 from pathlib import Path
 from typing import cast
 
+from pydantic import SecretStr
+
 from aegis import bootstrap
 from aegis.adapters.docker import DockerEngine, RegistryCredentials
 from aegis.adapters.docker.payloads import gateway_of
 from aegis.adapters.llm.registry import Models
 from aegis.adapters.llm.settings import ModelSettings
+from aegis.adapters.mcp import McpServers, ServerSettings
 from aegis.adapters.nfs import NfsGateway, Storage, handle_secret
-from aegis.config.model import ModelAlias, NodeConfig
+from aegis.config.model import ModelAlias, NodeConfig, ToolServer
 from aegis.config.registry import load_registry
 from aegis.domain.labels import NODE_ID
 from aegis.domain.manifest import Runtime
 from aegis.domain.mounts import MountProfile, mount_options
 from aegis.errors import Refused, WorldError
 from aegis.ids import new_id
+from aegis.logs import SHORTEST_SECRET
 from aegis.ports import ModelTerms, Price
 from aegis.services.containers import ContainerSettings, Image
 from aegis.services.pump import EventPump
@@ -72,6 +76,33 @@ def _terms(alias: ModelAlias) -> ModelTerms:
         fallback=alias.fallback,
         price=None if price is None else Price(price.input, price.output),
     )
+
+
+def tool_servers(config: NodeConfig) -> McpServers:
+    return McpServers(_tool_server(name, server) for name, server in config.mcp_servers.items())
+
+
+def _tool_server(name: str, server: ToolServer) -> ServerSettings:
+    return ServerSettings(
+        name=name,
+        command=server.command,
+        args=server.args,
+        environment={variable: _plain(value) for variable, value in server.env.items()},
+        secrets=tuple(_secrets(server)),
+        directory=server.cwd,
+        timeout_seconds=server.timeout_seconds,
+        tools=server.tools,
+    )
+
+
+def _secrets(server: ToolServer) -> list[str]:
+    """What of its environment was said by reference; a short text would blank half of every result."""
+    found = [value.get_secret_value() for value in server.env.values() if isinstance(value, SecretStr)]
+    return [value for value in found if len(value) >= SHORTEST_SECRET]
+
+
+def _plain(value: SecretStr | str) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
 def engine(config: NodeConfig, node: str) -> DockerEngine:
@@ -148,4 +179,5 @@ def secrets_of(config: NodeConfig) -> list[str]:
     found = [config.database.url, *config.api.tokens]
     found += [alias.api_key for alias in config.models.values() if alias.api_key is not None]
     found += [each.password for each in config.registry_credentials]
-    return [secret.get_secret_value() for secret in found]
+    secrets = [secret.get_secret_value() for secret in found]
+    return secrets + [secret for server in config.mcp_servers.values() for secret in _secrets(server)]

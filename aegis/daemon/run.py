@@ -106,13 +106,17 @@ async def start(config: NodeConfig, stack: AsyncExitStack) -> str:
     models = parts.models(config)
     stack.push_async_callback(models.close)
 
+    tool_servers = parts.tool_servers(config)
+    await stack.enter_async_context(tool_servers.running())
+
     registry = CollectorRegistry()
-    clock = SystemClock()
+    clock, meter = SystemClock(), ModelMetrics(registry)
     signer = SigningKeys(directory, clock)
-    world = World(store, events, gateway, engine, models, clock, node_id, ModelMetrics(registry), signer)
+    world = World(store, events, gateway, engine, models, clock, node_id, meter, signer, tool_servers)
     services = make_services(config, world)
     link = EngineLink(engine, lambda: network.open())  # made below: it serves the app, whose health asks the link
-    app = application(config, directory, world, services, health_checks(config, world, gateway, link), registry)
+    checks = health_checks(config, world, gateway, link)
+    app = application(config, directory, world, services, checks, tool_servers.checks(), registry)
     network = ContainerNetwork(config, engine, app, world.node_id)
     await listen(config, app, stack)
     stack.push_async_callback(network.close)
@@ -129,6 +133,7 @@ def application(
     world: World,
     services: Services,
     checks: Mapping[str, HealthCheck],
+    optional_checks: Mapping[str, HealthCheck],
     registry: CollectorRegistry,
 ) -> web.Application:
     """The API. The node's own token is always accepted, beside those of the configuration."""
@@ -144,6 +149,7 @@ def application(
         gateway=world.gateway,
         load_manifest=load_manifest,
         health_checks=checks,
+        optional_checks=optional_checks,
         api_tokens=[*tokens, ensure_token_file(directory)],
         version=VERSION,
         tenant_id=config.node.tenant_id,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from aegis.config.model import NodeConfig
 from aegis.daemon import parts
-from aegis.ports import Clock, ContainerRuntime, Gateway, LanguageModels, ModelMeter, Signer, Store
+from aegis.ports import Clock, ContainerRuntime, Gateway, LanguageModels, ModelMeter, Signer, Store, ToolServers
 from aegis.services.attesting import AttestTokens
 from aegis.services.cmd_tool import CMD_RUN
 from aegis.services.containers import ContainerMaker, Containers
@@ -22,6 +22,7 @@ from aegis.services.model_calls import ModelCalls
 from aegis.services.policy import ToolPolicy
 from aegis.services.reconciler import Reconciler
 from aegis.services.recorder import EventRecorder
+from aegis.services.server_tools import ServerTools
 from aegis.services.smcp import Smcp
 from aegis.services.supervisor import ExecutionSupervisor
 from aegis.services.tools import ToolBox
@@ -41,6 +42,7 @@ class World:
     node_id: str
     meter: ModelMeter
     signer: Signer
+    tool_servers: ToolServers
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def make_services(config: NodeConfig, world: World) -> Services:
     inner_loop = InnerLoop(
         store=world.store,
         models=calls,
-        tools=ToolBox([CMD_RUN, *fs_tools(jobs)], policy),
+        tools=ToolBox([CMD_RUN, *fs_tools(jobs)], policy, [ServerTools(world.tool_servers)]),
         gateway=world.gateway,
         events=world.events,
         clock=world.clock,

@@ -13,7 +13,6 @@ from aegis.documents.table import Reading, Said
 from aegis.domain.manifest import AccessMode, StorageClass
 
 _SERVERS = {"mcp:filesystem": "fs.*", "builtin:cmd": "cmd.run"}
-_NOT_YET_SERVER = "tools of MCP servers are understood, and not available in this version"
 VALIDATORS = ("execution", "validators")
 
 
@@ -115,9 +114,9 @@ def _tools(reading: Reading) -> None:
             continue
         origin = origin or said
         pattern = _SERVERS.get(said.value, said.value)
-        if pattern.startswith("mcp:"):
-            reading.problem(said, "a tool of this node, or mcp:filesystem", _NOT_YET_SERVER)
-        elif pattern not in patterns:
+        if pattern.startswith("mcp:"):  # a tool server of the node's configuration
+            pattern = f"{pattern.removeprefix('mcp:')}.*"
+        if pattern not in patterns:
             patterns.append(pattern)
             _note_unknown(reading, said, pattern)
     if origin is not None:

@@ -7,7 +7,7 @@ act on; only failures of ours are exceptions. Every result has a bound.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
@@ -73,7 +73,8 @@ def touches_nothing_known(_arguments: Any, _context: ToolContext) -> Touched:
 @dataclass(frozen=True, slots=True)
 class Tool:
     """`perform` is for `ToolBox.call` alone. `touches` says what a call is measured by; a tool that does not say it is
-    denied by every list. `in_container`: it brings a command into the container; a process there has no need of it."""
+    denied by every list. `in_container`: it brings a command into the container; a process there has no need of it.
+    `parameters`: the JSON Schema to show, where the arguments' own says nothing."""
 
     name: str
     description: str
@@ -81,9 +82,11 @@ class Tool:
     perform: Perform
     touches: Touches = touches_nothing_known
     in_container: bool = False
+    parameters: Mapping[str, Any] | None = None
 
     def spec(self) -> ToolSpec:
-        return ToolSpec(self.name, self.description, _without_titles(self.arguments.model_json_schema()))
+        own = self.parameters if self.parameters is not None else self.arguments.model_json_schema()
+        return ToolSpec(self.name, self.description, _without_titles(own))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +98,26 @@ class ToolResult:
 
 
 class ToolBox:
-    """All tools of the node; an execution sees those that may be allowed to it."""
+    """All tools of the node; an execution sees those that may be allowed to it. `sources` are asked each time: their
+    tools are known only while the node runs, and never take the place of one of the node's own."""
 
-    def __init__(self, tools: Sequence[Tool], policy: ToolPolicy | None = None) -> None:
-        self._tools = {tool.name: tool for tool in tools}
+    def __init__(
+        self,
+        tools: Sequence[Tool],
+        policy: ToolPolicy | None = None,
+        sources: Sequence[Callable[[], Iterable[Tool]]] = (),
+    ) -> None:
+        self._own = {tool.name: tool for tool in tools}
         self._policy = policy or ToolPolicy()
+        self._sources = tuple(sources)
+
+    @property
+    def _tools(self) -> Mapping[str, Tool]:
+        found = dict(self._own)
+        for source in self._sources:
+            for tool in source():
+                found.setdefault(tool.name, tool)
+        return found
 
     def specs(self, execution: Execution, caller: Caller = "model") -> list[ToolSpec]:
         return [
@@ -115,8 +133,9 @@ class ToolBox:
 
     async def call(self, call: ToolCall, context: ToolContext, caller: Caller = "model") -> ToolResult | Dispatch:
         """The result, or the dispatch that will bring it."""
+        tool = self._tools.get(call.name)  # once: a source may know others a moment later
         try:
-            decision, arguments = await self._decide(call, context, caller)
+            decision, arguments = await self._decide(tool, call, context, caller)
         except Refused as error:  # no arguments to decide about
             await context.journal.sink.emit(_called(call, context, caller))
             return await self._completed(call, context, ToolResult(f"error: {error}", failed=True))
@@ -128,17 +147,20 @@ class ToolBox:
             return ToolResult(f"error: {decision.refusal}", failed=True)
         allowed = context.journal.event("tool.allowed", name=call.name, rules=list(decision.rules))
         await context.journal.sink.emit(_called(call, context, caller), allowed)
+        assert tool is not None, "allowed"
         try:
-            result = await self._tools[call.name].perform(arguments, context)
+            result = await tool.perform(arguments, context)
         except Refused as error:
             return await self._completed(call, context, ToolResult(f"error: {error}", failed=True))
         if isinstance(result, DispatchRequest):
             return _dispatch(call, result)
         return await self._completed(call, context, ToolResult(shorten(result, RESULT_CHARACTERS_MAX)))
 
-    async def _decide(self, call: ToolCall, context: ToolContext, caller: Caller) -> tuple[Decision, Arguments | None]:
+    async def _decide(
+        self, tool: Tool | None, call: ToolCall, context: ToolContext, caller: Caller
+    ) -> tuple[Decision, Arguments | None]:
         """By the name first: what is wrong with the arguments of a tool that is denied anyway is nobody's business."""
-        manifest, tool = context.execution.manifest, self._tools.get(call.name)
+        manifest = context.execution.manifest
         if tool is None:
             known = ", ".join(spec.name for spec in self.specs(context.execution, caller))
             return Decision(

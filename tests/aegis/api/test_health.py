@@ -8,7 +8,7 @@ import pytest
 
 from aegis.api import ApiServer
 from aegis.api import health as health_module
-from aegis.errors import DatabaseUnavailable
+from aegis.errors import DatabaseUnavailable, ToolServerFailed
 from tests.support.small_world import World
 
 
@@ -113,3 +113,20 @@ async def test_a_check_that_is_added_later_counts() -> None:
 
     checks["late"] = check
     assert [view.dependency for view in await health.dependencies()] == ["late"]
+
+
+async def test_what_the_node_is_ready_without_is_shown_and_does_not_count(world: World) -> None:
+    async def away() -> None:
+        raise ToolServerFailed("Tool server notes has ended (exit code 1)")
+
+    server = ApiServer(world.create(optional_checks={"tool server notes": away}), "127.0.0.1", 0)
+    await server.start()
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
+        async with session.get("/health/ready") as answer:
+            assert answer.status == 200
+            found = (await lines(answer))["tool server notes"]
+        async with session.get("/health") as answer:
+            assert (await answer.json())["status"] == "ok"
+    await server.close()
+    assert (found["ok"], found["optional"], found["code"]) == (False, True, "tool_server_failed")
+    assert found["detail"] == "Tool server notes has ended (exit code 1)"

@@ -105,3 +105,14 @@ async def test_doctor_prints_every_check_and_ends_by_the_worst(run: Run) -> None
     assert findings["daemon"]["check"] == "daemon"
     ended = await run("doctor", DOCKER_HOST="unix:///no/such.sock")
     assert "repair: sudo apt-get install docker.io" in ended.out
+
+
+def test_a_tool_server_that_is_away_is_a_warning_with_its_reason() -> None:
+    view = {"ok": True, "optional": False, "code": "", "detail": "", "next_step": ""}
+    away = {**view, "dependency": "tool server b", "ok": False, "optional": True, "detail": "ended", "next_step": "do"}
+    views = [{**view, "dependency": "nfs"}, {**view, "dependency": "tool server a", "optional": True}, away]
+    found = checks.optional_parts("".join(json.dumps(each) + "\n" for each in views).encode())
+    assert [(each.name, each.level, each.found, each.repair) for each in found] == [
+        ("tool server a", Level.GOOD, "answers", ""),
+        ("tool server b", Level.WARN, "ended", "do"),
+    ]

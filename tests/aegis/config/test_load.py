@@ -10,11 +10,13 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from aegis.config import NodeConfig, load_config
 from aegis.config.load import BUILT_IN, LoadedConfig, find_config, read_config
 from aegis.config.model import ListenAddress
 from aegis.config.table import ROWS, VARIABLES
+from aegis.daemon.parts import secrets_of, tool_servers
 from aegis.documents import ConfigError
 from aegis.documents.readers import Mistake
 
@@ -314,6 +316,11 @@ def test_fallbacks_that_go_in_a_circle_are_refused_at_each_of_its_aliases() -> N
         ("llm_selection: {default_provider: x}", "one of"),
         ("registry_credentials: [{registry: 'https://ghcr.io', username: u, password: p}]", "without a scheme"),
         ("database: {url: 'sqlite://x.db'}", "three slashes"),
+        ("mcp_servers: {fs: {command: x}}", "fs.* are tools of the daemon itself"),
+        ("mcp_servers: {a.b: {command: x}}", "wanted the name of a tool server"),
+        ("mcp_servers: {a: {args: [x]}}", "mcp_servers.a.command: found nothing"),
+        ("mcp_servers: {a: {command: x, env: {1A: x}}}", "the name of an environment variable"),
+        ("mcp_servers: {a: {command: x, args: ['env:HOME']}}", "every user of this host can see it"),
         ("smcp: {issuer: a}", "not available in this version"),
         ("kind: NodeConfig\nspec: {}", "apiVersion: found nothing"),
         ("storge: {}", "did you mean storage?"),
@@ -373,3 +380,27 @@ def test_any_yaml_and_any_environment_is_a_configuration_or_a_config_error(value
     except ConfigError as error:
         assert error.problems
     assert os.getcwd()  # reading touches nothing
+
+
+def test_a_tool_servers_environment_is_masked_and_what_came_by_reference_is_its_secret() -> None:
+    text = """
+mcp_servers:
+  github:
+    command: npx
+    args: [-y, "literal:env:x"]
+    cwd: tools
+    env: {TOKEN: "env:GITHUB_TOKEN", HOST: github.example, COUNT: "literal:env:x"}
+    tools: ["create_*"]
+"""
+    loaded = read(text, {**HOME, "GITHUB_TOKEN": "hunter2hunter2"})
+    server = loaded.config.mcp_servers["github"]
+    assert (server.command, server.args, server.cwd) == ("npx", ("-y", "env:x"), "/etc/aegis/tools")
+    assert server.env["TOKEN"] == SecretStr("hunter2hunter2")
+    assert (server.env["HOST"], server.env["COUNT"]) == ("github.example", "env:x")
+    shown = {row.path: row.value for row in loaded.explanation if row.path.startswith("mcp_servers")}
+    assert "hunter2" not in str(shown) and "github.example" not in str(shown)
+    assert shown["mcp_servers.github.env.TOKEN"] == "********"
+    [settings] = [tool_servers(loaded.config).server("github").settings]
+    assert settings.secrets == ("hunter2hunter2",)
+    assert "hunter2hunter2" in secrets_of(loaded.config)
+    assert "hunter2" not in repr(settings)
