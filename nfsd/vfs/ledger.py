@@ -23,26 +23,17 @@ def measure(root: str | bytes | os.PathLike[str]) -> tuple[int, int]:
     total = files = 0
     seen: set[int] = set()
     for _path, directories, names, fd in os.fwalk(root, follow_symlinks=False):
-        files += len(directories)
-        for name in names:
+        for name in (*names, *directories):  # os.fwalk lists symlinks to directories among the directories
             try:
                 st = os.stat(name, dir_fd=fd, follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            if st.st_nlink > 1:
+            if st.st_nlink > 1 and not stat.S_ISDIR(st.st_mode):
                 if st.st_ino in seen:
                     continue
                 seen.add(st.st_ino)
             files += 1
             if stat.S_ISREG(st.st_mode) or stat.S_ISLNK(st.st_mode):
-                total += st.st_size
-        # os.fwalk lists symlinks to directories among the directories; they are files to us.
-        for name in directories:
-            try:
-                st = os.stat(name, dir_fd=fd, follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            if stat.S_ISLNK(st.st_mode):
                 total += st.st_size
     return total, files
 

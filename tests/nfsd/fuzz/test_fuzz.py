@@ -1,18 +1,22 @@
-"""A short run of what `fuzz_rpc.py` does for as long as one likes: any bytes end in replies or a closed connection."""
+"""A short run of what `python -m tests.nfsd.fuzz` does for as long as one likes: any bytes end in replies or a closed
+connection, and any sequence of calls keeps the claims of `stack.py`."""
 
+import asyncio
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from nfsd.mount3.types import MOUNT_PROGRAM
 from nfsd.nfs3.const import NFS_PROGRAM
 from nfsd.nfs3.restypes import SIGNATURES
 from nfsd.rpc.auth import AUTH_SYS, Credentials, encode_authsys_parms
-from tests.nfsd.fuzz import target
+from tests.nfsd.fuzz import stack, target
 from tests.nfsd.nfs3.strategies import structs
 
 pieces = some.integers(1, 300)
@@ -52,11 +56,32 @@ def test_a_damaged_call_between_two_good_ones_harms_only_itself(data: some.DataO
     assert first == last
 
 
-@pytest.mark.parametrize("runs", [2000])
-def test_the_fuzzer_itself_runs(tmp_path: Path, runs: int) -> None:
-    program = Path(__file__).with_name("fuzz_rpc.py")
+@settings(max_examples=60)
+@given(some.binary(min_size=40, max_size=1500))
+def test_any_sequence_of_calls_keeps_the_claims_on_memory(data: bytes) -> None:
+    asyncio.run(stack.on_memory(data))
+
+
+@pytest.mark.parametrize("durability", ["host", "stable"])
+def test_any_sequence_of_calls_keeps_the_claims_on_a_disk(durability: str) -> None:
+    @settings(max_examples=25)
+    @given(some.binary(min_size=40, max_size=1500))
+    def claims(data: bytes) -> None:
+        root = tempfile.mkdtemp(prefix="aegis-fuzz-")
+        try:
+            asyncio.run(stack.on_disk(data, root, durability))
+        finally:
+            shutil.rmtree(root)
+
+    claims()
+
+
+@pytest.mark.parametrize(("program", "runs"), [("fuzz_rpc.py", 2000), ("fuzz_stack.py", 300)])
+def test_the_fuzzer_itself_runs(tmp_path: Path, program: str, runs: int) -> None:
+    path = Path(__file__).with_name(program)
     done = subprocess.run(
-        [sys.executable, program, f"-runs={runs}", "-seed=1"], cwd=tmp_path, capture_output=True, text=True, timeout=120
-    )
+        [sys.executable, path, f"-runs={runs}", "-seed=1", "-max_len=2000"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert f"Done {runs} runs" in done.stderr

@@ -1,0 +1,146 @@
+"""The whole server behind its sockets, for the fuzzers: every procedure, on a real stack, in sequences.
+
+The claims. At each call: one well-formed reply, with a status that docs/nfs-support.md lists for the procedure, and
+nothing raised that the dispatcher does not expect. At the end of a sequence: every operation that was answered with
+success has been counted by the audit layer, the ledger says what is really there, and no descriptor is left.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import Any
+
+from nfsd.exports import Export, ExportTable
+from nfsd.nfs3.const import NFS_PROGRAM, NFS_V3, Nfsstat3, Proc
+from nfsd.nfs3.restypes import unpack_result
+from nfsd.nfs3.status import ALLOWED
+from nfsd.procedures.counts import ProcedureCounts
+from nfsd.procedures.parts import FilePart
+from nfsd.procedures.replayed import NOT_REPEATABLE, ReplayGuard
+from nfsd.procedures.table import nfs3_handlers
+from nfsd.rpc.auth import AUTH_SYS
+from nfsd.rpc.message import encode_call
+from nfsd.rpc.program import CallName, Dispatcher, Pending
+from nfsd.vfs.audit import Audit
+from nfsd.vfs.interface import FileSystem
+from nfsd.vfs.ledger import Ledger, measure
+from nfsd.vfs.local import LocalFileSystem
+from nfsd.vfs.memory import MemoryFileSystem
+from nfsd.vfs.stack import SquashTo, build_stack
+from tests.nfsd.fuzz.choices import Choices, next_call
+from tests.nfsd.fuzz.target import check_reply
+
+QUOTA_BYTES, QUOTA_FILES = 1 << 20, 40
+CALLS_MAX = 200  # of one sequence
+COUNTED = {
+    Proc.ACCESS: "access", Proc.READLINK: "readlink", Proc.READ: "read", Proc.WRITE: "write", Proc.CREATE: "create",
+    Proc.MKDIR: "mkdir", Proc.SYMLINK: "symlink", Proc.MKNOD: "mknod", Proc.REMOVE: "remove", Proc.RMDIR: "rmdir",
+    Proc.RENAME: "rename", Proc.LINK: "link", Proc.COMMIT: "commit",
+}  # fmt: skip
+"""Procedures that are one operation of the file system, always: GETATTR of `.` and an empty SETATTR are others."""
+
+
+class _Host:
+    host, port = "127.0.0.1", 700
+
+
+class Rig:
+    """A dispatcher with a stack behind it, and the handles that became known."""
+
+    def __init__(self, backend: FileSystem, ledger: Ledger) -> None:
+        self.ledger = ledger
+        stack = build_stack(
+            backend, identity=SquashTo(1000, 1000), read=["/**"], write=["/a/**", "/*"], ledger=ledger,
+            sink=lambda _records: None,
+        )  # fmt: skip
+        assert isinstance(stack, Audit)
+        self.stack = stack
+        exports = ExportTable(bytes(32))
+        export = Export(b"/t/v", b"export-1", stack, 7)
+        exports.attach(export)
+        counts = ProcedureCounts()
+        self._dispatcher = Dispatcher(_ours)
+        self._dispatcher.add(NFS_PROGRAM, NFS_V3, nfs3_handlers(exports, counts))
+        self._dispatcher.guard(NFS_PROGRAM, NFS_V3, NOT_REPEATABLE, ReplayGuard(counts, lambda: 0.0))
+        root = exports.handle(export, stack.root)
+        self.handles = [root, root[:-1] + bytes([root[-1] ^ 1]), b"", bytes(32), bytes(64)]
+        self.succeeded: Counter[str] = Counter()
+        self._xid = 0
+
+    async def call(self, proc: Proc, arguments: bytes, credential: bytes) -> None:
+        """One call and the claims about its reply."""
+        self._xid += 1
+        header = encode_call(self._xid, NFS_PROGRAM, NFS_V3, proc, arguments, flavor=AUTH_SYS, credential=credential)
+        record = bytearray(header)
+        reply = self._dispatcher.call(_Host(), record, 0, len(record))
+        if isinstance(reply, Pending):
+            reply = await reply
+        assert reply is not None, "a call that was never sent before was taken for a repetition"
+        whole = reply if isinstance(reply, bytes) else b"".join(_sent(part) for part in reply)
+        check_reply(whole, bytes(record))
+        if proc is not Proc.NULL and whole[24:28] == bytes(4):  # accept_stat; else the arguments did not decode
+            self._check_results(proc, whole[28:])
+
+    def _check_results(self, proc: Proc, results: bytes) -> None:
+        status, body = unpack_result(proc, results)
+        if status is not Nfsstat3.NFS3_OK:
+            assert status in ALLOWED[proc], f"{proc.name} answered {status.name}, which is not documented"
+            assert status is not Nfsstat3.NFS3ERR_SERVERFAULT
+            return
+        if proc in COUNTED:
+            self.succeeded[COUNTED[proc]] += 1
+        found = [getattr(body, "obj", None), getattr(body, "object", None)]
+        found += [getattr(entry, "name_handle", None) for entry in getattr(body, "entries", ())]
+        self.handles += [handle for handle in found if isinstance(handle, bytes) and handle not in self.handles]
+
+    def check_counts(self) -> None:
+        """Every operation that was answered with success has been counted, once."""
+        errors: Counter[str] = Counter()
+        for (operation, _code), count in self.stack.errors.items():
+            errors[operation] += count
+        counted = {name: self.stack.counts[name] - errors[name] for name in COUNTED.values()}
+        assert counted == {name: self.succeeded[name] for name in COUNTED.values()}
+
+
+def _ours(_peer: object, name: CallName, error: Exception) -> None:
+    raise AssertionError(f"{name} failed on our side") from error
+
+
+def _sent(part: Any) -> bytes:
+    """What a part of a reply becomes on the wire; gives it back."""
+    if isinstance(part, bytes):
+        return part
+    try:
+        if isinstance(part, FilePart):
+            return os.pread(part.fd, len(part), part.offset).ljust(len(part), b"\0")
+        return bytes(part.data)
+    finally:
+        part.release()
+
+
+async def _sequence(rig: Rig, data: bytes) -> None:
+    choose = Choices(data)
+    for _ in range(CALLS_MAX):
+        if choose.over:
+            break
+        await rig.call(*next_call(choose, rig.handles))
+    rig.check_counts()
+
+
+async def on_memory(data: bytes) -> None:
+    """A sequence on the memory backend."""
+    rig = Rig(MemoryFileSystem(), Ledger(QUOTA_BYTES))
+    await _sequence(rig, data)
+    await rig.stack.close()
+
+
+async def on_disk(data: bytes, root: str, durability: str = "host") -> None:
+    """A sequence on an empty directory of the host, which is left as the sequence left it."""
+    open_before = len(os.listdir("/proc/self/fd"))
+    ledger = Ledger(QUOTA_BYTES, QUOTA_FILES)
+    rig = Rig(LocalFileSystem(root, durability=durability), ledger)
+    await _sequence(rig, data)
+    await rig.stack.close()
+    assert (ledger.bytes_used, ledger.files_used) == measure(root)
+    assert len(os.listdir("/proc/self/fd")) == open_before
