@@ -117,7 +117,8 @@ async def serve(options: argparse.Namespace, trail: AuditTrail) -> None:
     for number, (volume, stack) in enumerate(zip(options.export, stacks, strict=True), start=1):
         path = volume.path.encode()
         exports.attach(Export(path=path, key=derived_export_key(secret, path), fs=stack, fsid=number))
-    server = NfsServer(exports, listen=[options.listen], allowed=options.allow)
+    replay_file = options.state_dir / "replies"
+    server = NfsServer(exports, listen=[options.listen], allowed=options.allow, replay_file=replay_file)
     await server.start()
     ticking = asyncio.create_task(tick(stacks), name="audit-tick")
     spare_the_collector()

@@ -28,6 +28,7 @@ from aegis.services.containers import ContainerSettings, Image
 from aegis.services.pump import EventPump
 
 NODE_ID_FILE = "node-id"
+NFS_REPLIES_FILE = "nfs-replies"
 
 
 def state_directory(config: NodeConfig) -> Path:
@@ -125,6 +126,7 @@ def gateway(config: NodeConfig, directory: Path, pump: EventPump) -> NfsGateway:
         listen=[(listen.host, listen.port)],
         allowed=config.storage.nfs_allowed_clients,
         secret=handle_secret(directory),
+        replay_file=directory / NFS_REPLIES_FILE,
         on_events=pump.put,
         drained=pump.drained,
     )

@@ -90,11 +90,13 @@ async def serve(options: Options) -> None:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
     raise_descriptor_limit()
-    secret, meta = state(options)
+    secret, directory = state(options)
+    meta = None if directory is None else directory / "meta"
     exports = ExportTable(secret)
     server = NfsServer(
-        exports, listen=options.listen, allowed=options.allowed, reserved_ports_only=options.reserved_ports_only
-    )
+        exports, listen=options.listen, allowed=options.allowed, reserved_ports_only=options.reserved_ports_only,
+        replay_file=replay_file(options, directory),
+    )  # fmt: skip
     try:
         for export in options.exports:
             exports.attach(await open_export(export, options, secret, meta))
@@ -110,15 +112,22 @@ async def serve(options: Options) -> None:
 
 
 def state(options: Options) -> tuple[bytes, Path | None]:
-    """The secret, and where the backend may keep what the files cannot hold."""
+    """The secret, and the directory for what is kept between two runs; None: there is none."""
     if options.state_directory is not None:
-        return handle_secret(options.state_directory), options.state_directory / "meta"
+        return handle_secret(options.state_directory), options.state_directory
     try:
         directory = default_state_directory()
-        return handle_secret(directory), directory / "meta"
+        return handle_secret(directory), directory
     except (StateError, RuntimeError) as error:  # RuntimeError: Path.home() of a user without one
         log.warning("%s; without it, mounts will not survive a restart of this server", error)
         return secrets.token_bytes(SECRET_BYTES), None
+
+
+def replay_file(options: Options, directory: Path | None) -> Path | None:
+    """One a port: servers that run side by side may share the directory. A port the kernel chooses is another one next
+    time, and no client comes back to it."""
+    port = options.listen[0][1]
+    return None if directory is None or port == 0 else directory / f"replies-{port}"
 
 
 async def open_export(export: ExportOption, options: Options, secret: bytes, meta: Path | None) -> Export:

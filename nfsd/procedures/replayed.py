@@ -7,14 +7,21 @@ none.
 
 Not here: procedures that may be repeated, among them a SETATTR without a guard. A SETATTR that may have one is here:
 its guard is the ctime that the first one changed.
+
+A `Journal` keeps the answers for the next process. A call that changed names and then waits for a flush is written down
+when it begins to wait: its effect is there, and if the process ends before the flush does, the next one flushes and
+answers with success and no attributes, which the RFC allows everywhere. What was cut off between its system call and
+the journal, a few microseconds, is done again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, NamedTuple, Protocol
 
+from nfsd.limits import REPLAY_SECONDS_MAX
 from nfsd.nfs3.const import Proc
+from nfsd.nfs3.results import NO_ATTR, NO_WCC, encode_create, encode_link, encode_rename, encode_wcc
 from nfsd.procedures.counts import ProcedureCounts
 from nfsd.rpc.auth import Credentials
 from nfsd.rpc.program import Body, CallId, Handler
@@ -23,6 +30,15 @@ from nfsd.rpc.replay import Key, ReplayCache, Seen, replay_key
 NOT_REPEATABLE = frozenset(
     (Proc.SETATTR, Proc.CREATE, Proc.MKDIR, Proc.SYMLINK, Proc.MKNOD, Proc.REMOVE, Proc.RMDIR, Proc.RENAME, Proc.LINK)
 )
+
+_BARE_SUCCESS: dict[int, bytes] = {
+    **dict.fromkeys((Proc.MKDIR, Proc.SYMLINK, Proc.MKNOD), encode_create(None, NO_ATTR, NO_WCC)),
+    **dict.fromkeys((Proc.REMOVE, Proc.RMDIR), encode_wcc(NO_WCC)),
+    Proc.RENAME: encode_rename(NO_WCC, NO_WCC),
+    Proc.LINK: encode_link(NO_ATTR, NO_WCC),
+}
+"""Of the procedures whose waiting is a flush and nothing else. CREATE is not among them: it may wait for a truncation,
+and the ways in which clients use it may be repeated."""
 
 _SETATTR = int(Proc.SETATTR)
 _NEW = Seen.NEW
@@ -35,14 +51,67 @@ class Host(Protocol):
     def host(self) -> str: ...
 
 
+class Kept(NamedTuple):
+    """What a journal has of one call. `body` None: it had its effect, and was waiting to be answered."""
+
+    key: Key
+    body: bytes | None
+    age_seconds: float
+
+
+class Journal(Protocol):
+    """Keeps answers beyond the process; its methods return at once and do not fail."""
+
+    def recovered(self) -> list[Kept]: ...
+
+    def begun(self, key: Key) -> None: ...
+
+    def done(self, key: Key, body: bytes) -> None: ...
+
+
+class Executed:
+    """The results of a call that has had its effect and waits for no more than the time to say so."""
+
+    __slots__ = ("_awaitable",)
+
+    def __init__(self, awaitable: Awaitable[Body]) -> None:
+        self._awaitable = awaitable
+
+    def __await__(self) -> Generator[Any, None, Body]:
+        return self._awaitable.__await__()
+
+
 class ReplayGuard:
     """The `rpc.program.Guard` of these procedures. One for all connections: a client comes back on a new one."""
 
-    def __init__(self, counts: ProcedureCounts, clock: Callable[[], float]) -> None:
-        """`clock`: monotonic seconds."""
+    def __init__(
+        self,
+        counts: ProcedureCounts,
+        clock: Callable[[], float],
+        journal: Journal | None = None,
+        flush: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`clock`: monotonic seconds. `flush` makes durable what an earlier process left in the host's memory; wanted
+        with a journal."""
         self._counts = counts
         self._clock = clock
         self._cache = ReplayCache()
+        self._journal = journal
+        self._flush = flush
+        self._unanswered: set[Key] = set()  # of an earlier process, since when nobody has asked again
+        if journal is not None:
+            self._recover(journal.recovered())
+
+    def _recover(self, kept: list[Kept]) -> None:
+        now = self._clock()
+        for key, body, age_seconds in kept:
+            if age_seconds > REPLAY_SECONDS_MAX:
+                continue
+            if body is None:
+                self._unanswered.add(key)
+            else:
+                self._unanswered.discard(key)
+                self._cache.keep(key, body, now - age_seconds)
 
     def __call__(
         self,
@@ -68,13 +137,28 @@ class ReplayGuard:
         if seen is not _NEW:
             self._counts.replayed += 1
             return None if isinstance(seen, Seen) else seen
+        if self._unanswered and key in self._unanswered:
+            self._counts.replayed += 1
+            cache.begin(key, now)
+            return self._remembered(key, self._flushed(key, proc))
         body = handler(peer, credentials, buf, offset, end)
         if type(body) is bytes:
             cache.keep(key, body, now)
+            if self._journal is not None:
+                self._journal.done(key, body)
         elif isinstance(body, Awaitable):
             cache.begin(key, now)
+            if self._journal is not None and type(body) is Executed and proc in _BARE_SUCCESS:
+                self._journal.begun(key)
             return self._remembered(key, body)
         return body
+
+    async def _flushed(self, key: Key, proc: int) -> Body:
+        """The answer to a call that an earlier process did and did not live to answer."""
+        if self._flush is not None:
+            await self._flush()
+        self._unanswered.discard(key)
+        return _BARE_SUCCESS[proc]
 
     async def _remembered(self, key: Key, pending: Awaitable[Body]) -> Body:
         try:
@@ -84,6 +168,8 @@ class ReplayGuard:
             raise
         if isinstance(body, bytes):
             self._cache.finish(key, body, self._clock())
+            if self._journal is not None:
+                self._journal.done(key, body)
         else:
             self._cache.forget(key)
         return body

@@ -31,6 +31,7 @@ from nfsd.procedures.failures import Failures, objects, status_of
 from nfsd.procedures.info import InfoProcedures
 from nfsd.procedures.lookup import LookupProcedures
 from nfsd.procedures.namespace import NamespaceProcedures
+from nfsd.procedures.replayed import Executed
 from nfsd.rpc.auth import Credentials
 from nfsd.rpc.program import Body, Handler
 from nfsd.vfs.interface import Caller, Later, Misplaced, Node
@@ -164,7 +165,7 @@ def _handler(row: _Row) -> Handler:
                     return row.searched(began, caller, bytes(memoryview(buf)[offset:end]), search)
             body = row.failed(error, objects(row.proc, buf, offset, end), at_once=True)
         if type(body) is Later:
-            return row.waited(began, body, objects(row.proc, buf, offset, end))
+            return Executed(row.waited(began, body, objects(row.proc, buf, offset, end)))
         latency[((clock() - began) >> _LATENCY_SHIFT).bit_length()] += 1
         return body
 

@@ -19,8 +19,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import socket
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from nfsd.exports import ExportTable
@@ -36,6 +38,7 @@ from nfsd.server.access import AccessRule
 from nfsd.server.connection import Connection, Peer, Shared
 from nfsd.server.listen import Listener, ListenError, bind
 from nfsd.server.logs import LimitedLog
+from nfsd.server.replay_file import ReplayFile, open_replay_file
 from nfsd.server.stats import ServerStats
 
 log = logging.getLogger("nfsd")
@@ -61,11 +64,13 @@ class NfsServer:
         reserved_ports_only: bool = False,
         list_exports: bool = True,
         connections_max: int = CONNECTIONS_MAX,
+        replay_file: Path | None = None,
     ) -> None:
         """`listen`: numeric addresses and ports; port 0 lets the kernel choose, see `addresses`. `allowed`: addresses
         and CIDR networks that may connect beside the host's own addresses. `reserved_ports_only`: refuse peers whose
         port is 1024 or above, which are ordinary users' programs. `list_exports` False: MOUNT's EXPORT and DUMP are
-        answered with empty lists. ValueError when `allowed` names no network.
+        answered with empty lists. `replay_file`: where answers are kept for the next process (see `ReplayFile`); None:
+        a call whose answer was lost with this process is done again. ValueError when `allowed` names no network.
         """
         self.exports = exports
         self.stats = ServerStats()
@@ -73,6 +78,8 @@ class NfsServer:
         self._access = AccessRule(allowed, reserved_ports_only=reserved_ports_only)
         self._connections_max = connections_max
         self._list_exports = list_exports
+        self._replay_path = replay_file
+        self._replay_file: ReplayFile | None = None
         self._listeners: list[Listener] = []
         self._connections: set[Connection] = set()
         self._per_host: dict[str, int] = {}
@@ -128,12 +135,16 @@ class NfsServer:
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+        if self._replay_file is not None:
+            self._replay_file.close()
 
     def _new_shared(self, loop: asyncio.AbstractEventLoop) -> Shared:
         dispatcher = Dispatcher(self._handler_failed)
         dispatcher.add(NFS_PROGRAM, NFS_V3, nfs3_handlers(self.exports, self.stats.procedures))
         dispatcher.add(MOUNT_PROGRAM, MOUNT_V3, MountProcedures(self.exports, listed=self._list_exports).handlers())
-        dispatcher.guard(NFS_PROGRAM, NFS_V3, NOT_REPEATABLE, ReplayGuard(self.stats.procedures, loop.time))
+        self._replay_file = open_replay_file(self._replay_path)
+        guard = ReplayGuard(self.stats.procedures, loop.time, self._replay_file, _flush_everything)
+        dispatcher.guard(NFS_PROGRAM, NFS_V3, NOT_REPEATABLE, guard)
         return Shared(
             loop=loop,
             call=dispatcher.call,
@@ -237,6 +248,11 @@ class NfsServer:
             action()
 
         self._timers[name] = loop.call_later(seconds, again)
+
+
+async def _flush_everything() -> None:
+    """What the process before us changed and had not flushed: on which file system is not known any more."""
+    await asyncio.get_running_loop().run_in_executor(None, os.sync)
 
 
 def _prepare(accepted: socket.socket) -> None:

@@ -75,16 +75,20 @@ class NfsGateway:
         on_events: OnEvents,
         drained: Callable[[], Awaitable[None]] | None = None,
         chown: str = "accept",
+        replay_file: Path | None = None,
     ) -> None:
         """`listen`: numeric addresses and ports. `allowed`: addresses and networks beside the host's own.
 
         `secret` signs the file handles and must be the same after a restart. `on_events` takes what happened to files,
         at once, without blocking or failing; `drained` returns when it is stored, which a detach waits for.
+        `replay_file`: where answers to calls that must not be done twice are kept for the daemon after this one.
         ValueError when `allowed` names no network.
         """
         self._storage = storage
         self._exports = ExportTable(secret)
-        self._server = NfsServer(self._exports, listen=listen, allowed=allowed, list_exports=False)
+        self._server = NfsServer(
+            self._exports, listen=listen, allowed=allowed, list_exports=False, replay_file=replay_file
+        )
         self._on_events = on_events
         self._drained = drained
         self._chown = chown

@@ -1,0 +1,169 @@
+"""The answers to calls that must not be done twice, kept beyond the death of the process.
+
+A client whose server was killed sends again what was not answered, with the same xid. What was done just before the end
+would be done again: a REMOVE would find nothing, a MKDIR its own directory, and the program would be told of an error
+that never was. So each answer is also written here, and read back at the start.
+
+The file is mapped into memory and nothing is ever flushed: it need not survive the host, whose end is the end of its
+clients too, and the page cache survives a SIGKILL. Its blocks are allocated beforehand, since a write to a mapped file
+on a full disk is a SIGBUS. Two halves take turns: entries are appended to one, and when it is full the other, which
+holds the older ones, is begun anew.
+
+    half:   8 generation (0: never used) | entries | 4 zero
+    entry:  4 length of what follows | 4 CRC-32 of the rest | 8 time (seconds since 1970) | 4 xid, prog, vers, proc
+            | 4 bytes of arguments | 2 length of the client's address | 2 length of the arguments' head
+            | 4 length of the answer, 0xffffffff: none yet | the three
+
+The rule: an entry's length is written last, so what a kill cut short is not there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import mmap
+import os
+import struct
+import time
+import zlib
+from pathlib import Path
+
+from nfsd.limits import REPLAY_BYTES_MAX
+from nfsd.procedures.replayed import Kept
+from nfsd.rpc.replay import Key
+
+log = logging.getLogger("nfsd")
+
+HALF_BYTES = REPLAY_BYTES_MAX // 2
+_GENERATION = struct.Struct(">Q")
+_LENGTH = struct.Struct(">I")
+_HEAD = struct.Struct(">d5IHHI")
+_CRC = struct.Struct(">I")
+_GENERATION_MAX = 1 << 62
+_NO_ANSWER = 0xFFFFFFFF
+_END = bytes(_LENGTH.size)
+
+
+class ReplayFile:
+    """An `nfsd.procedures.replayed.Journal`. One process at a time has it; `close` when it is done with."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, made when missing. OSError: it cannot be made (no room for its 4 MiB), or another process has
+        it (BlockingIOError)."""
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.posix_fallocate(self._fd, 0, 2 * HALF_BYTES)
+            self._map = mmap.mmap(self._fd, 2 * HALF_BYTES)
+        except BaseException:
+            os.close(self._fd)
+            raise
+        self._kept: list[Kept] = []
+        self._half = self._at = 0
+        self._read()
+
+    def _generation(self, half: int) -> int:
+        """0 also for what was never a generation of ours."""
+        (generation,) = _GENERATION.unpack_from(self._map, half * HALF_BYTES)
+        return int(generation) if generation <= _GENERATION_MAX else 0
+
+    def recovered(self) -> list[Kept]:
+        """What an earlier process left, oldest first."""
+        return self._kept
+
+    # ---- reading ----
+
+    def _read(self) -> None:
+        """Take in what is there, and be ready to go on behind it."""
+        now = time.time()
+        for half in sorted((0, 1), key=self._generation):
+            self._half, self._at = half, half * HALF_BYTES + _GENERATION.size
+            if self._generation(half):
+                self._read_half(now)
+        if not self._generation(self._half):
+            self._switch()
+
+    def _read_half(self, now: float) -> None:
+        """Up to the first entry that is not whole: the end, or what is left of an older generation."""
+        end = (self._half + 1) * HALF_BYTES
+        while self._at + _LENGTH.size <= end:
+            (length,) = _LENGTH.unpack_from(self._map, self._at)
+            start = self._at + _LENGTH.size
+            if length < _CRC.size + _HEAD.size or start + length > end:
+                return
+            (crc,) = _CRC.unpack_from(self._map, start)
+            content = self._map[start + _CRC.size : start + length]
+            kept = _decoded(content, now) if zlib.crc32(content) == crc else None
+            if kept is None:
+                return
+            self._kept.append(kept)
+            self._at = start + length
+
+    # ---- writing ----
+
+    def begun(self, key: Key) -> None:
+        """This call has had its effect and has no answer yet."""
+        self._append(key, None)
+
+    def done(self, key: Key, body: bytes) -> None:
+        """This is the call's answer."""
+        self._append(key, body)
+
+    def _append(self, key: Key, body: bytes | None) -> None:
+        client, xid, prog, vers, proc, arguments_bytes, head = key
+        address = str(client).encode()
+        size = _NO_ANSWER if body is None else len(body)
+        fields = _HEAD.pack(time.time(), xid, prog, vers, proc, arguments_bytes, len(address), len(head), size)
+        content = b"".join((fields, address, head, body or b""))
+        length = _CRC.size + len(content)
+        at = self._at
+        if at + _LENGTH.size + length + len(_END) > (self._half + 1) * HALF_BYTES:
+            if length > HALF_BYTES // 8:
+                return  # no answer of ours is so long; it would throw out hundreds of others
+            self._switch()
+            at = self._at
+        begin, end = at + _LENGTH.size, at + _LENGTH.size + length
+        self._map[begin : end + len(_END)] = b"".join((_CRC.pack(zlib.crc32(content)), content, _END))
+        _LENGTH.pack_into(self._map, at, length)
+        self._at = end
+
+    def _switch(self) -> None:
+        """Begin the other half anew: its old entries are gone first, then it is the younger one."""
+        generation = max(self._generation(0), self._generation(1)) + 1
+        self._half = 1 - self._half
+        start = self._half * HALF_BYTES
+        self._at = start + _GENERATION.size
+        self._map[self._at : self._at + len(_END)] = _END
+        _GENERATION.pack_into(self._map, start, generation)
+
+    def close(self) -> None:
+        """Nothing is lost by it. Safe to call twice."""
+        if self._fd >= 0:
+            self._map.close()
+            os.close(self._fd)
+            self._fd = -1
+
+
+def open_replay_file(path: Path | None) -> ReplayFile | None:
+    """The file, or None and a warning: to serve without it is better than not to serve."""
+    if path is None:
+        return None
+    try:
+        return ReplayFile(path)
+    except BlockingIOError:
+        log.warning("%s is another server's; answers of this one will not be known to the next", path)
+    except OSError as error:
+        log.warning("%s cannot be used (%s); answers of this server will not be known to the next", path, error)
+    return None
+
+
+def _decoded(content: bytes, now: float) -> Kept | None:
+    """None when the lengths do not add up: another version's file."""
+    at, xid, prog, vers, proc, arguments_bytes, address_bytes, head_bytes, size = _HEAD.unpack_from(content)
+    body_at = _HEAD.size + address_bytes + head_bytes
+    if body_at + (0 if size == _NO_ANSWER else size) != len(content):
+        return None
+    address = content[_HEAD.size : _HEAD.size + address_bytes].decode("utf-8", "replace")
+    head = content[_HEAD.size + address_bytes : body_at]
+    key = (address, xid, prog, vers, proc, arguments_bytes, head)
+    return Kept(key, None if size == _NO_ANSWER else content[body_at:], max(0.0, now - at))

@@ -1,0 +1,123 @@
+"""What an earlier process left behind: its answers are given again, and what it had no time to answer is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any
+
+import pytest
+
+from nfsd.limits import REPLAY_SECONDS_MAX
+from nfsd.nfs3.const import Nfsstat3, Proc
+from nfsd.nfs3.restypes import unpack_result
+from nfsd.procedures.counts import ProcedureCounts
+from nfsd.procedures.replayed import Executed, Kept, ReplayGuard
+from nfsd.rpc.auth import ANONYMOUS
+from nfsd.rpc.replay import Key, replay_key
+
+ARGUMENTS = bytearray(b"a handle and a name.")
+WAITING = (Proc.MKDIR, Proc.SYMLINK, Proc.MKNOD, Proc.REMOVE, Proc.RMDIR, Proc.RENAME, Proc.LINK)
+
+
+class Peer:
+    host = "10.0.0.1"
+
+
+class MemoryJournal:
+    """Keeps what it is told, in order."""
+
+    def __init__(self, *recovered: Kept) -> None:
+        self._recovered = list(recovered)
+        self.told: list[tuple[Key, bytes | None]] = []
+
+    def recovered(self) -> list[Kept]:
+        return self._recovered
+
+    def begun(self, key: Key) -> None:
+        self.told.append((key, None))
+
+    def done(self, key: Key, body: bytes) -> None:
+        self.told.append((key, body))
+
+
+class World:
+    """A guard, and a handler that counts how often it is called."""
+
+    def __init__(self, *recovered: Kept) -> None:
+        self.journal = MemoryJournal(*recovered)
+        self.flushes = self.calls = 0
+        self.now = 1000.0
+        self.guard = ReplayGuard(ProcedureCounts(), lambda: self.now, self.journal, self._flush)
+
+    async def _flush(self) -> None:
+        self.flushes += 1
+
+    def call(self, proc: Proc, result: Any = b"results") -> Any:
+        def handler(*_: object) -> Any:
+            self.calls += 1
+            return result
+
+        call = (7, 100003, 3, int(proc))
+        return self.guard(handler, Peer(), call, ANONYMOUS, ARGUMENTS, 0, len(ARGUMENTS))
+
+
+def key(proc: Proc) -> Key:
+    return replay_key(Peer.host, 7, 100003, 3, int(proc), ARGUMENTS, 0, len(ARGUMENTS))
+
+
+async def soon(value: Any) -> Any:
+    return value
+
+
+def test_the_answer_of_an_earlier_process_is_given_again() -> None:
+    world = World(Kept(key(Proc.REMOVE), b"its answer", 5.0))
+    assert world.call(Proc.REMOVE) == b"its answer"
+    assert world.calls == 0
+
+
+def test_an_answer_too_old_is_not() -> None:
+    world = World(
+        Kept(key(Proc.REMOVE), b"its answer", REPLAY_SECONDS_MAX + 1),
+        Kept(key(Proc.MKDIR), None, REPLAY_SECONDS_MAX + 1),
+    )
+    assert world.call(Proc.REMOVE) == b"results"
+    assert world.call(Proc.MKDIR) == b"results"
+
+
+@pytest.mark.parametrize("proc", WAITING)
+async def test_what_had_its_effect_and_no_answer_is_flushed_and_answered_with_success(proc: Proc) -> None:
+    world = World(Kept(key(proc), None, 5.0))
+    first = world.call(proc)
+    assert isinstance(first, Awaitable)
+    assert world.call(proc) is None  # meanwhile, once more: it is being worked on
+    body = await first
+    assert unpack_result(proc, body)[0] is Nfsstat3.NFS3_OK
+    assert world.call(proc) == body
+    assert (world.calls, world.flushes) == (0, 1)
+    assert world.journal.told == [(key(proc), body)]
+
+
+@pytest.mark.parametrize("proc", WAITING)
+async def test_a_call_that_waits_for_its_flush_is_written_down_before_and_after(proc: Proc) -> None:
+    world = World()
+    pending = world.call(proc, Executed(soon(b"results")))
+    assert world.journal.told == [(key(proc), None)]
+    assert await pending == b"results"
+    assert world.journal.told == [(key(proc), None), (key(proc), b"results")]
+
+
+async def test_a_call_that_waits_for_its_file_to_be_found_has_had_no_effect() -> None:
+    """Were it written down as begun, and the process killed, the next one would claim that it was done."""
+    world = World()
+    pending = world.call(Proc.REMOVE, soon(b"results"))
+    assert world.journal.told == []
+    assert await pending == b"results"
+    assert world.journal.told == [(key(Proc.REMOVE), b"results")]
+
+
+async def test_a_create_is_never_claimed_unanswered() -> None:
+    """It may be waiting for a truncation, which a repetition does again; its usual modes may be repeated."""
+    world = World()
+    pending = world.call(Proc.CREATE, Executed(soon(b"results")))
+    assert world.journal.told == []
+    await pending
