@@ -70,8 +70,9 @@ def _summary(totals: Totals) -> str:
         f"{totals.commands} commands" + (f", {totals.commands_failed} failed" if totals.commands_failed else ""),
         f"{totals.files_changed} files changed, {size(totals.bytes_written)} written",
     ]
-    if totals.network_allowed or totals.network_denied:
-        parts.append(f"network: {totals.network_allowed} allowed, {totals.network_denied} denied")
+    if totals.network_allowed or totals.network_denied or totals.network_failed:
+        decided = f"{totals.network_allowed} allowed, {totals.network_denied} denied, {totals.network_failed} failed"
+        parts.append(f"connections: {decided}, {size(totals.network_bytes)}")
     if totals.judges:
         parts.append(f"{totals.judges} judges' answers")
     return f"iteration {totals.number} ({totals.state}): {'; '.join(parts)}"

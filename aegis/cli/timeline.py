@@ -50,6 +50,8 @@ class Totals:
     files_changed: int = 0
     network_allowed: int = 0
     network_denied: int = 0
+    network_failed: int = 0
+    network_bytes: int = 0
     judges: int = 0
 
 
@@ -151,7 +153,7 @@ def _apply(found: dict[str, Change], kind: str, data: Data, number: int | None) 
         found[str(data.get("to_path"))] = Change("A", str(data.get("to_path")), number)
     elif kind in ("write", "setattr"):
         change = found.setdefault(path, Change("M", path, number))
-        change.bytes_written += int(data.get("bytes") or 0)
+        change.bytes_written += _count(data.get("bytes"))
         change.iteration = number
     elif kind in ("remove", "rmdir"):
         before = found.pop(path, None)
@@ -207,13 +209,14 @@ def _container(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
 
 
 def _model(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
-    if kind == "model.failed":
-        line.add(entry, "model", f"failed: {data.get('error', '')}", ok=False)
+    if kind != "model.called":
+        to = f" -> {data['fallback']}" if data.get("fallback") else ""
+        line.add(entry, "model", f"{kind.partition('.')[2]}{to}: {data.get('error', '')}", ok=False)
         return
     totals = line.of(entry.iteration)
     totals.model_turns += 1
-    totals.input_tokens += int(data.get("input_tokens") or 0)
-    totals.output_tokens += int(data.get("output_tokens") or 0)
+    totals.input_tokens += _count(data.get("input_tokens"))
+    totals.output_tokens += _count(data.get("output_tokens"))
     calls = ", ".join(map(str, data.get("tool_calls") or ()))
     text = " ".join(filter(None, [str(data.get("content") or ""), f"-> {calls}" if calls else ""]))
     line.add(entry, "model", text or "(nothing)", seconds=_seconds(data.get("seconds")))
@@ -255,7 +258,7 @@ def _dispatch(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
 
 def _file(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
     name, path = kind.partition(".")[2], str(data.get("path", "?"))
-    totals, count = line.of(entry.iteration), int(data.get("bytes") or 0)
+    totals, count = line.of(entry.iteration), _count(data.get("bytes"))
     if name in ("denied", "failed"):
         line.add(entry, "file", f"{data.get('operation', '?')} {path}: {data.get('error', '?')}", ok=False)
         return
@@ -271,14 +274,16 @@ def _file(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
 
 
 def _network(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
-    denied = kind.rpartition(".")[2] in ("denied", "refused") or data.get("allowed") is False
+    """Events of one host add up: each tells how many connections were decided since the one before."""
+    name, connections = kind.partition(".")[2], _count(data.get("connections"))
     totals = line.of(entry.iteration)
-    totals.network_denied += denied
-    totals.network_allowed += not denied
-    target = str(data.get("host") or data.get("url") or "?")
+    totals.network_denied += connections if name == "denied" else 0
+    totals.network_allowed += connections if name == "allowed" else 0
+    totals.network_failed += connections if name == "failed" else 0
+    totals.network_bytes += _count(data.get("bytes_sent")) + _count(data.get("bytes_received"))
     port = f":{data['port']}" if data.get("port") else ""
-    why = data.get("reason") or data.get("rule") or ""
-    line.add(entry, "network", f"{kind.partition('.')[2]} {target}{port} {why}".rstrip(), ok=not denied)
+    text = f"{name} {data.get('host', '?')}{port} {data.get('reason', '')}".rstrip()
+    line.add(entry, "network", f"{text} ({connections} connections)", ok=name == "allowed")
 
 
 def _judge(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
@@ -291,8 +296,8 @@ def _judge(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
         return
     totals = line.of(entry.iteration)
     totals.judges += 1
-    totals.input_tokens += int(data.get("input_tokens") or 0)
-    totals.output_tokens += int(data.get("output_tokens") or 0)
+    totals.input_tokens += _count(data.get("input_tokens"))
+    totals.output_tokens += _count(data.get("output_tokens"))
     said = f"score {data.get('score')}, confidence {data.get('confidence')}: {data.get('reasoning', '')}"
     text = f"cannot be used: {data.get('reason', '')}" if name == "unusable" else said
     line.add(entry, "judge", f"{judge}: {text}", ok=name == "answered", seconds=_seconds(data.get("seconds")))
@@ -316,7 +321,6 @@ _ROOMS: dict[str, Handler] = {
     "dispatch": _dispatch,
     "file": _file,
     "network": _network,
-    "egress": _network,
     "judge": _judge,
     "validator": _validator,
 }
@@ -332,6 +336,10 @@ def _arguments(arguments: Any) -> str:
         if key in arguments:
             return str(arguments[key])
     return " ".join(f"{key}={value}" for key, value in arguments.items())
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _seconds(value: Any) -> float | None:

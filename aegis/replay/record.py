@@ -88,6 +88,7 @@ class Ground(Part):
     """What the node decided by, from the event `execution.started`."""
 
     tool_rounds: int
+    tools: tuple[str, ...]  # of the node, those of tool servers included
     security_contexts: tuple[SecurityContext, ...]
 
 

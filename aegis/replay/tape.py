@@ -15,8 +15,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from pydantic import ConfigDict
-
 from aegis.domain.events import Event
 from aegis.domain.volume import Attachment, Volume
 from aegis.errors import Refused
@@ -29,7 +27,8 @@ from aegis.services.fs_tools import fs_tools
 from aegis.services.inner_loop import REFUSAL_CHARACTERS_MAX, Session
 from aegis.services.judging.jobs import Jobs
 from aegis.services.recorder import Journal
-from aegis.services.tools import Arguments, Tool, ToolContext
+from aegis.services.server_tools import AnyArguments
+from aegis.services.tools import Tool, ToolContext
 
 COMPARED: Final[Mapping[str, tuple[str, ...]]] = {
     "model.called": ("round", "alias", "finish", "content", "tool_calls"),
@@ -69,7 +68,8 @@ class Tape:
         self._results = [done.get(each) for each in sent]
         self._dispatches = 0
         self._answers = [each for each in self.recorded.messages if each.role == "assistant"]
-        self._names = {each.data.get("name") for each in attempt if each.kind == "tool.allowed"}
+        self._node_tools = record.ground.tools
+        self._allowed = [str(each.data.get("name")) for each in attempt if each.kind == "tool.allowed"]
         self.session: Session | None = None
 
     def finish(self) -> None:
@@ -174,11 +174,13 @@ class Tape:
     # ---- tools and files ----
 
     def tools(self) -> list[Tool]:
-        """The node's own, and whatever else was allowed: with their real arguments and policy, and recorded results."""
-        own = [CMD_RUN, *(replace(tool, perform=self._perform) for tool in fs_tools(Jobs()))]
-        known = {tool.name for tool in own}
-        others = sorted(str(name) for name in self._names if name not in known)
-        return [*own, *(Tool(name, "", Anything, self._perform) for name in others)]
+        """Those the node had, in their order: our own with their real arguments, those of tool servers as they came;
+        all with the real policy and recorded results. A server's tool that came later is known by its being allowed."""
+        own = {tool.name: tool for tool in [CMD_RUN, *fs_tools(Jobs())]}
+        names = dict.fromkeys([*self._node_tools, *self._allowed])
+        unknown = {name: Tool(name, "", AnyArguments, self._perform) for name in names if name not in own}
+        found = [own.get(name) or unknown[name] for name in names]
+        return [tool if tool is CMD_RUN else replace(tool, perform=self._perform) for tool in found]
 
     async def _perform(self, arguments: Any, context: ToolContext) -> str:
         assert self.session is not None
@@ -200,12 +202,6 @@ class Tape:
 
     def workspace(self, volume: Volume, attachment: Attachment | None = None) -> Workspace:
         raise AssertionError("a replay touches no files")
-
-
-class Anything(Arguments):
-    """Arguments of a tool that this node does not have."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
 
 
 def _last_attempt(events: Sequence[RecordedEvent], number: int) -> list[RecordedEvent]:

@@ -136,7 +136,7 @@ class InnerLoop:
         """What the node decides by beside the manifest: kept with an execution, so that its decisions can be reached
         again on another node."""
         contexts = [context.model_dump(mode="json") for context in self._tools.node_contexts(manifest)]
-        return {"tool_rounds": self._rounds_max, "security_contexts": contexts}
+        return {"tool_rounds": self._rounds_max, "tools": self._tools.names, "security_contexts": contexts}
 
     @asynccontextmanager
     async def session(

@@ -127,6 +127,11 @@ class ToolBox:
             and not (tool.in_container and caller == "agent")
         ]
 
+    @property
+    def names(self) -> list[str]:
+        """Of all tools there are now, in the order in which they are shown."""
+        return list(self._tools)
+
     def node_contexts(self, manifest: AgentManifest) -> list[SecurityContext]:
         """The security contexts of the node that decide about an agent."""
         return self._policy.of_node(manifest)

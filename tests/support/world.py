@@ -30,7 +30,7 @@ from aegis.services.policy import ToolPolicy
 from aegis.services.reconciler import Reconciler
 from aegis.services.recorder import EventRecorder
 from aegis.services.supervisor import ExecutionSupervisor
-from aegis.services.tools import ToolBox
+from aegis.services.tools import Tool, ToolBox
 from aegis.services.volumes import VolumeService
 from tests.support.clock import FakeClock, settle
 from tests.support.fakes_gateway import FakeGateway
@@ -93,6 +93,7 @@ class Daemon:
 
     def __init__(self, world: World, life: Life, *, concurrent_max: int = 4, waiting_max: int = 100) -> None:
         self.life = life
+        self.served_tools: list[Tool] = []  # of tool servers
         clock = world.clock
         store, runtime, gateway = (Mortal(each, life) for each in (world.store, world.runtime, world.gateway))
         models = FakeModels(world.model)
@@ -117,7 +118,7 @@ class Daemon:
         self.inner_loop = InnerLoop(
             store=store,
             models=calls,
-            tools=ToolBox([CMD_RUN, *fs_tools(jobs)], policy),
+            tools=ToolBox([CMD_RUN, *fs_tools(jobs)], policy, [lambda: self.served_tools]),
             gateway=gateway,
             events=self.events,
             clock=clock,

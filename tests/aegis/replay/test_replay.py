@@ -28,6 +28,9 @@ from aegis.domain.manifest import (
 from aegis.errors import ContainerFailed, ModelFailed, Refused
 from aegis.ports import Finish, ModelReply, ToolCall
 from aegis.replay import Report, read_record, replay
+from aegis.services.server_tools import AnyArguments
+from aegis.services.tools import Tool, ToolContext
+from tests.support.clock import settle
 from tests.support.fakes_model import FakeModel, answer, call
 from tests.support.fakes_runtime import Fault
 from tests.support.world import World
@@ -172,6 +175,27 @@ async def test_what_was_cancelled_is_replayed_as_far_as_it_went() -> None:
     await world.daemon.supervisor.cancel(execution.id)
     await world.finish(execution)
     assert (await replayed(await record_of(world, execution))).difference is None
+
+
+async def test_tools_of_a_server_that_is_not_there_any_more_are_known_from_the_record() -> None:
+    async def perform(arguments: Any, context: ToolContext) -> str:
+        return f"noted {arguments.model_extra}"
+
+    world = World.make(
+        FakeModel(
+            [answer("", call("notes.add", text="x"), call("nothing")), answer("", call("late.one")), answer("done")]
+        )
+    )
+    world.daemon.served_tools = [Tool("notes.add", "Notes", AnyArguments, perform)]
+    execution = await world.start(world.agent(plan=plan(), tools=("notes.*", "late.*")))
+    while "model.called" not in await world.kinds(execution):
+        await settle(1)
+    world.daemon.served_tools += [Tool("late.one", "Late", AnyArguments, perform)]
+    await world.finish(execution)
+    record = await record_of(world, execution)
+    assert "there are: notes.add" in first(record, "tool.denied")["reason"]
+    report = await replayed(record)
+    assert report.difference is None, (report.difference.where, report.difference.recorded, report.difference.replayed)
 
 
 async def test_an_agent_that_judged_can_be_replayed_as_well() -> None:
