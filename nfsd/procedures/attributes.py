@@ -33,15 +33,14 @@ from nfsd.xdr import Buffer
 
 
 def _access_bits(may: int, directory: bool) -> int:
-    """What ACCESS answers for MAY_* bits. In a directory, to change, add or delete an entry takes write and search."""
+    """What ACCESS answers for MAY_* bits. In a directory MODIFY, EXTEND and DELETE stand for the right to write alone,
+    though it takes search permission too: the Linux client makes access(W_OK) of them, and asks LOOKUP by itself."""
     bits = ACCESS3_READ if may & MAY_READ else 0
     if not directory:
         bits |= ACCESS3_MODIFY | ACCESS3_EXTEND if may & MAY_WRITE else 0
         return bits | (ACCESS3_EXECUTE if may & MAY_EXECUTE else 0)
-    if may & MAY_EXECUTE:
-        bits |= ACCESS3_LOOKUP
-        bits |= ACCESS3_MODIFY | ACCESS3_EXTEND | ACCESS3_DELETE if may & MAY_WRITE else 0
-    return bits
+    bits |= ACCESS3_MODIFY | ACCESS3_EXTEND | ACCESS3_DELETE if may & MAY_WRITE else 0
+    return bits | (ACCESS3_LOOKUP if may & MAY_EXECUTE else 0)
 
 
 _ACCESS_FILE = tuple(_access_bits(may, False) for may in range(8))
