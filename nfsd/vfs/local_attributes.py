@@ -17,7 +17,7 @@ from nfsd.vfs.failures import failure
 from nfsd.vfs.interface import Attributes, Caller, Changes, Maybe, Node
 from nfsd.vfs.kept import Kept
 from nfsd.vfs.local_base import OFFSET_MAX, LocalBase
-from nfsd.vfs.nodes import OUR_OWN, LocalNode
+from nfsd.vfs.nodes import OUR_OWN, UNREAD, LocalNode
 from nfsd.vfs.permissions import without_set_id
 from nfsd.vfs.sidecar import host_mode, place_of, write_owner
 from nfsd.vfs.times import set_times
@@ -189,7 +189,7 @@ class LocalAttributes(LocalBase):
         else:
             self._keep_beside(node, st, host, Kept(mode, ids) if marked else None)
         node.kept = Kept(mode, ids) if marked else None
-        node.kept_ctime = OUR_OWN
+        node.kept_ctime = OUR_OWN if marked else UNREAD
         node.mode, node.ids = node.kind | mode, ids
 
     def _keep_beside(self, node: LocalNode, st: os.stat_result, host: int, kept: Kept | None) -> None:

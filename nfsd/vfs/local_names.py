@@ -101,7 +101,8 @@ class LocalNames(LocalData):
         node = self.tree.adopt(st, generation.of_descriptor(fd), None)
         node.parent, node.name, node.links = directory, name, None
         self.descriptors.put(node, fd, True)
-        node.kept_ctime = OUR_OWN  # nothing, yet
+        if st.st_mode & stat.S_ISVTX:
+            node.kept_ctime = OUR_OWN  # nothing is beside it, yet
         return node, st
 
     @staticmethod

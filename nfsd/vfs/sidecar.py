@@ -52,7 +52,8 @@ def place_of(directory_fd: int, name: bytes) -> bytes:
 
 
 class Sidecar:
-    """Reads and writes what is kept. `where` is a descriptor of the file, or its `place_of`."""
+    """Reads and writes what is kept. `where` is a descriptor of the file; else, to read, its `place_of`, and to write,
+    the path in /proc of an O_PATH descriptor, which is to be followed."""
 
     def __init__(self, table: KeptTable) -> None:
         self.table = table
@@ -72,7 +73,7 @@ class Sidecar:
         alone would be shown."""
         if node.kind in _OWNER_NEEDS:
             try:
-                os.setxattr(where, ATTRIBUTE, b"%s" % str(kept).encode(), follow_symlinks=isinstance(where, int))
+                os.setxattr(where, ATTRIBUTE, str(kept).encode())
             except OSError as error:
                 if error.errno not in _NO_XATTR:
                     raise
@@ -87,7 +88,7 @@ class Sidecar:
         self.table.set(node, None)
         if node.kind in _OWNER_NEEDS:
             try:
-                os.removexattr(where, ATTRIBUTE, follow_symlinks=isinstance(where, int))
+                os.removexattr(where, ATTRIBUTE)
             except OSError:
                 pass  # an attribute nobody looks at: the mark is gone
 

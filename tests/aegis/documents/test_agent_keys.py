@@ -94,7 +94,7 @@ MEANINGS: list[tuple[Any, ...]] = [
     ("spec.volumes[0].size_limit_mb", 500, "volumes.0.size_limit_bytes", 500 * 2**20),
     ("spec.volumes[0].source.volume_id", VOLUME_ID, "volumes.0.source_volume_id", VOLUME_ID),
     ("spec.volumes[0].mount_profile", "compat", "volumes.0.mount_profile", "compat"),
-    ("spec.volumes[0].identity", "squash", "volumes.0.identity", "squash"),
+    ("spec.volumes[0].identity", "mapped", "volumes.0.identity", "mapped"),
     ("spec.execution.mode", "one-shot", "execution.mode", "one-shot"),
     ("spec.execution.max_iterations", 20, "execution.max_iterations", 20),
     ("spec.execution.llm_timeout_seconds", 120, "execution.llm_timeout_seconds", 120.0),

@@ -257,6 +257,19 @@ async def test_what_is_kept_is_read_once_and_again_when_the_file_has_changed(
     await fs.close()
 
 
+async def test_what_another_server_of_the_volume_keeps_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "volume").mkdir()
+    one = build_stack(local(tmp_path), identity=MappedFor(1000, 1000))
+    other = build_stack(LocalFileSystem(tmp_path / "volume", durability="host"), identity=MappedFor(1000, 1000))
+    node = await made(one, OWNER, b"f")
+    for owner in (1001, 1000, 0):
+        twin, _ = other.lookup(ROOT, other.root, b"f")
+        await settled(other.setattr(ROOT, twin, Changes(uid=owner, gid=owner)))
+        assert ids(one, node) == (owner, owner)
+    await one.close()
+    await other.close()
+
+
 # ---- killed in the middle ----
 
 
