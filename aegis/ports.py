@@ -90,6 +90,7 @@ class ContainerSpec:
     working_directory: str = "/"
     kind: Literal["agent", "validator"] = "agent"
     files: Mapping[str, bytes] = field(default_factory=dict)  # path in /aegis/ -> content; read-only there
+    resolvers: tuple[str, ...] = ()  # name servers, asked from within the container; empty: the engine's choice
     entrypoint: tuple[str, ...] = ()  # empty: `command` is the whole argument vector, whatever the image's own is
 
 
@@ -142,8 +143,7 @@ class ContainerRuntime(Protocol):
     async def ensure_network(
         self, name: str, *, internal: bool, labels: Mapping[str, str], subnets: Sequence[str] = ()
     ) -> NetworkInfo:
-        """Safe to repeat and to race. `subnets`: candidates, the first free one is taken; none: the engine's choice.
-        Conflict when a network of this name exists that is not the one asked for."""
+        """Safe to repeat and to race. The first free subnet is taken. Conflict: another network has this name."""
         ...
 
     async def create_volume(self, mount: NfsMount, labels: Mapping[str, str]) -> None:

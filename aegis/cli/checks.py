@@ -47,7 +47,7 @@ def run_checks(client: Client) -> list[Finding]:
     findings = [check_user(), check_python(), check_state_directory(state_directories()[0])]
     findings += check_docker(docker_socket())
     findings.append(check_nfs_client())
-    findings += check_daemon_or_ports(client)
+    findings += [check_reachable(Path("/proc/net")), *check_daemon_or_ports(client)]
     return findings
 
 
@@ -200,6 +200,36 @@ def optional_parts(body: bytes) -> list[Finding]:
             found = "answers" if view["ok"] else view["detail"] or view["code"]
             findings.append(Finding(view["dependency"], level, found, view["next_step"]))
     return findings
+
+
+_LISTENS = "0A"  # TCP_LISTEN, as in the column `st` of /proc/net/tcp
+_EVERYWHERE = frozenset({"0" * 8, "0" * 32})
+_OURS = (2049,)  # refuses everybody but the host
+_SHOWN_MAX = 10
+
+
+def check_reachable(directory: Path) -> Finding:
+    """An internal network does not keep containers from the host itself: what of it listens on every address."""
+    name = "host services"
+    ports: set[int] = set()
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = (directory / table).read_text("ascii").splitlines()[1:]
+        except (OSError, ValueError):
+            continue
+        for local, state in ((fields[1], fields[3]) for line in lines if len(fields := line.split()) > 3):
+            address, _, port = local.partition(":")
+            if state == _LISTENS and address in _EVERYWHERE and int(port, 16) not in _OURS:
+                ports.add(int(port, 16))
+    if not ports:
+        return Finding(name, Level.GOOD, "nothing but the daemon's own listens on every address")
+    listed = ", ".join(map(str, sorted(ports)[:_SHOWN_MAX])) + (" and others" if len(ports) > _SHOWN_MAX else "")
+    found = f"on every address listen the ports {listed}: agents' containers reach them at their network's gateway"
+    repair = (
+        "If they should not: sudo iptables -I INPUT -s 10.97.0.0/20 -j REJECT; sudo iptables -I INPUT -s 10.97.0.0/20 "
+        "-p tcp -m multiport --dports 8080,3128 -j ACCEPT"
+    )
+    return Finding(name, Level.WARN, found, repair)
 
 
 def check_port(name: str, port: int) -> Finding:

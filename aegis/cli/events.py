@@ -111,6 +111,16 @@ def _dispatch_completed(event: Event, data: dict[str, Any]) -> Iterator[Line]:
         yield f"    exit code {code}", "yellow"
 
 
+def _network_allowed(event: Event, data: dict[str, Any]) -> Iterator[Line]:
+    """The decision when it is made, and the bytes when they are told."""
+    where = f"  network {_short(data.get('host', '?'))}:{_short(data.get('port', '?'))}"
+    sent, received = data.get("bytes_sent"), data.get("bytes_received")
+    if isinstance(sent, int) and isinstance(received, int):
+        yield f"{where}: {size(sent)} sent, {size(received)} received", "dim"
+    else:
+        yield where, "dim"
+
+
 def _judged(event: Event, data: dict[str, Any]) -> Iterator[Line]:
     """The reason's first line beside the verdict, and of what a script printed the end: there it says why."""
     passed = bool(data.get("passed"))
@@ -186,6 +196,9 @@ KINDS: dict[str, Callable[[Event, dict[str, Any]], Iterator[Line]]] = {
     "judge.unusable": _said("  judge {judge}: its answer cannot be used: {reason}", "yellow"),
     "judge.failed": _said("  judge failed: {error}", "red"),
     "validator.judged": _judged,
+    "network.allowed": _network_allowed,
+    "network.denied": _said("  network refused: {host}:{port}: {reason}", "yellow"),
+    "network.failed": _said("  network failed: {host}:{port}: {reason}", "yellow"),
     "file.denied": _said("  refused: {operation} {path}: {error}", "yellow"),
     "file.failed": _said("  failed: {operation} {path}: {error}", "yellow"),
 }

@@ -57,8 +57,9 @@ class Runtime(Section):
     image_pull_policy: PullPolicy = PullPolicy.IF_NOT_PRESENT
     image_pull_timeout_seconds: Seconds = 1800.0
     orchestrator_url: str | None = None  # as containers reach us; None: the network's gateway and the API's port
-    network_name: str = "aegis"
-    network_subnet: str = "10.97.0.0/20"  # explicit: dockerd's own pools end at about 30 networks
+    network_name: str = "aegis"  # of the first of the containers' networks; the others are aegis-2, aegis-3 ...
+    network_subnet: str = "10.97.0.0/20"  # all of theirs; explicit: dockerd's own pools end at about 30 networks
+    network_internal: bool = True  # containers reach nothing beyond the engine's host but through the proxy
     registry_path: str | None = None  # runtime-registry.yaml; None: the one that comes with the daemon
     log_bytes_max: Annotated[int, Field(ge=4096)] = 10 * 1024 * 1024  # of each of a container's two log files
 
@@ -67,6 +68,16 @@ class Api(Section):
     listen: tuple[ListenAddress, ...] = (ListenAddress(host="127.0.0.1", port=8080),)
     listen_on_bridge: bool = True  # also at the containers' network's gateway, where bootstrap calls
     tokens: tuple[SecretStr, ...] = ()
+
+
+class Egress(Section):
+    """The proxy through which agents' containers reach the world."""
+
+    listen: ListenAddress | None = None  # None: on every gateway of the containers' networks, with `port`
+    port: Port = 3128
+    allow_addresses: tuple[str, ...] = ()  # networks that are not the world's, open to agents that may go there
+    connections_per_execution: Annotated[int, Field(ge=1, le=4096)] = 128
+    idle_timeout_seconds: Seconds = 300.0
 
 
 class Database(Section):
@@ -134,6 +145,7 @@ class NodeConfig(Section):
     storage: Storage
     runtime: Runtime = Runtime()
     api: Api = Api()
+    egress: Egress = Egress()
     database: Database
     models: dict[str, ModelAlias] = {}
     mcp_servers: dict[str, ToolServer] = {}

@@ -140,9 +140,15 @@ _RUNTIME = (
         URL,
         "The API as containers reach it; else the gateway of their network.",
     ),
-    Field("runtime.network_name", "runtime.network_name", NAME, "The containers' network."),
+    Field("runtime.network_name", "runtime.network_name", NAME, "The containers' first network."),
     _documents("runtime.docker_network_mode", "runtime.network_name", NAME, "As `network_name`."),
-    Field("runtime.network_subnet", "runtime.network_subnet", SUBNET, "Its addresses."),
+    Field("runtime.network_subnet", "runtime.network_subnet", SUBNET, "What the networks' addresses are taken from."),
+    Field(
+        "runtime.network_internal",
+        "runtime.network_internal",
+        BOOLEAN,
+        "false: containers reach what the host does; policies hold for tools, and for who uses the proxy.",
+    ),
     Field("runtime.registry_path", "runtime.registry_path", FILE_PATH, "The table of languages and images."),
     _documents("runtime.runtime_registry_path", "runtime.registry_path", FILE_PATH, "As `registry_path`."),
     Field("runtime_registry", "runtime.registry_path", FILE_PATH, "As `runtime.registry_path`."),
@@ -164,6 +170,21 @@ _API = (
     _documents("network.port", "~port", INTEGER, "As `api.listen`, the port."),
     *_unused("network.grpc_port", "network.orchestrator_endpoint", "network.heartbeat_interval_seconds"),
     *_later("network.tls"),
+)
+
+_EGRESS = (
+    Field("egress.listen", "egress.listen", ADDRESS, "Where agents' proxy listens; else on their networks' gateways."),
+    Field("egress.port", "egress.port", INTEGER, "Its port there."),
+    Field(
+        "egress.allow_addresses",
+        "egress.allow_addresses",
+        list_of(NETWORK),
+        "Private and other special addresses that a host's name may lead agents to.",
+    ),
+    Field(
+        "egress.connections_per_execution", "egress.connections_per_execution", INTEGER, "Through the proxy, at once."
+    ),
+    Field("egress.idle_timeout", "egress.idle_timeout_seconds", DURATION, "Then a silent connection is cut."),
 )
 
 _DATABASE = (
@@ -256,7 +277,7 @@ _REST = (
 
 _CONTEXTS = context_rows("security_contexts")
 
-ROWS = (*_NODE, *_STORAGE, *_RUNTIME, *_API, *_DATABASE, *_MODELS, *_TOOL_SERVERS, *_CONTEXTS, *_REST)
+ROWS = (*_NODE, *_STORAGE, *_RUNTIME, *_API, *_EGRESS, *_DATABASE, *_MODELS, *_TOOL_SERVERS, *_CONTEXTS, *_REST)
 BARE_TABLE = Table(ROWS)
 ENVELOPE_TABLE = Table(
     (

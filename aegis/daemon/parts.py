@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import cast
 
@@ -10,11 +12,11 @@ from pydantic import SecretStr
 
 from aegis import bootstrap
 from aegis.adapters.docker import DockerEngine, RegistryCredentials
-from aegis.adapters.docker.payloads import gateway_of
 from aegis.adapters.llm.registry import Models
 from aegis.adapters.llm.settings import ModelSettings
 from aegis.adapters.mcp import McpServers, ServerSettings
 from aegis.adapters.nfs import NfsGateway, Storage, handle_secret
+from aegis.adapters.proxy import SystemResolver, is_own
 from aegis.config.model import ModelAlias, NodeConfig, ToolServer
 from aegis.config.registry import load_registry
 from aegis.domain.labels import NODE_ID
@@ -23,8 +25,10 @@ from aegis.domain.mounts import MountProfile, mount_options
 from aegis.errors import Refused, WorldError
 from aegis.ids import new_id
 from aegis.logs import SHORTEST_SECRET
-from aegis.ports import ModelTerms, Price
-from aegis.services.containers import ContainerSettings, Image
+from aegis.ports import Clock, ModelTerms, Price
+from aegis.services.containers import ContainerSettings, Image, Place
+from aegis.services.egress import EgressGate, EgressSettings
+from aegis.services.egress.session import Rules
 from aegis.services.pump import EventPump
 
 NODE_ID_FILE = "node-id"
@@ -132,17 +136,22 @@ def gateway(config: NodeConfig, directory: Path, pump: EventPump) -> NfsGateway:
     )
 
 
-def bridge_address(config: NodeConfig) -> str:
-    """The host's address on the containers' network: the first of its subnet, as Docker gives it."""
-    return gateway_of(config.runtime.network_subnet)
+def egress_gate(
+    config: NodeConfig, directory: Path, resolver: SystemResolver, pump: EventPump, clock: Clock
+) -> EgressGate:
+    rules = Rules(
+        resolve=resolver,
+        is_own=is_own,
+        opened=tuple(ip_network(each) for each in config.egress.allow_addresses),
+        routes_max=config.egress.connections_per_execution,
+    )
+    settings = EgressSettings(rules=rules, secret=handle_secret(directory), put=pump.put, drained=pump.drained)
+    return EgressGate(settings, clock)
 
 
-def orchestrator_url(config: NodeConfig) -> str:
-    """As containers reach us: what the operator says, else the bridge and the API's own port."""
-    return config.runtime.orchestrator_url or f"http://{bridge_address(config)}:{config.api.listen[0].port}"
-
-
-def container_settings(config: NodeConfig, node: str, nfs_port: int) -> ContainerSettings:
+def container_settings(
+    config: NodeConfig, node: str, nfs_port: int, place: Callable[[str], Place], gate: EgressGate
+) -> ContainerSettings:
     registry = load_registry(config.runtime.registry_path)
 
     def image_of(runtime: Runtime) -> Image:
@@ -164,8 +173,8 @@ def container_settings(config: NodeConfig, node: str, nfs_port: int) -> Containe
 
     return ContainerSettings(
         node_id=node,
-        orchestrator_url=orchestrator_url(config),
-        network=config.runtime.network_name,
+        place=place,
+        way_out=lambda execution, place: gate.environment(execution, place.proxy, place.orchestrator_url),
         nfs_host=config.runtime.nfs_server_host,
         nfs_port=config.runtime.nfs_port or nfs_port,
         mount_options=options,

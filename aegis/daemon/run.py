@@ -22,6 +22,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from aegis.adapters.nfs import NfsGateway, raise_descriptor_limit
+from aegis.adapters.proxy import ProxyServer, SystemResolver
 from aegis.adapters.signing import SigningKeys
 from aegis.adapters.store.repository import open_store
 from aegis.adapters.systemd import Notifier
@@ -32,7 +33,8 @@ from aegis.config.load import LoadedConfig, load_config
 from aegis.config.model import NodeConfig
 from aegis.daemon import parts
 from aegis.daemon.link import EngineLink
-from aegis.daemon.network import ContainerNetwork
+from aegis.daemon.meters import EgressMeter
+from aegis.daemon.network import ContainerNetworks
 from aegis.daemon.services import Services, World, make_services
 from aegis.documents import load_manifest
 from aegis.errors import AegisError, WorldError
@@ -112,14 +114,33 @@ async def start(config: NodeConfig, stack: AsyncExitStack) -> str:
     registry = CollectorRegistry()
     clock, meter = SystemClock(), ModelMetrics(registry)
     signer = SigningKeys(directory, clock)
-    world = World(store, events, gateway, engine, models, clock, node_id, meter, signer, tool_servers)
+    resolver = SystemResolver()
+    stack.callback(resolver.close)
+    egress = parts.egress_gate(config, directory, resolver, pump, clock)
+    proxy = ProxyServer(egress, idle_seconds=config.egress.idle_timeout_seconds)
+    registry.register(EgressMeter(egress, proxy))
+    networks = ContainerNetworks(config, engine, proxy, node_id)
+    world = World(
+        store=store,
+        events=events,
+        gateway=gateway,
+        engine=engine,
+        models=models,
+        clock=clock,
+        node_id=node_id,
+        meter=meter,
+        signer=signer,
+        tool_servers=tool_servers,
+        egress=egress,
+        place=networks.place,
+    )
     services = make_services(config, world)
-    link = EngineLink(engine, lambda: network.open())  # made below: it serves the app, whose health asks the link
+    link = EngineLink(engine, lambda: networks.open(app))  # made below: its health asks the link
     checks = health_checks(config, world, gateway, link)
     app = application(config, directory, world, services, checks, tool_servers.checks(), registry)
-    network = ContainerNetwork(config, engine, app, world.node_id)
     await listen(config, app, stack)
-    stack.push_async_callback(network.close)
+    stack.push_async_callback(networks.close)
+    await stack.enter_async_context(running(egress.run(), "network-events"))
     stack.push_async_callback(services.supervisor.close)
     await stack.enter_async_context(running(housekeeping(link, services), "housekeeping"))
     await stack.enter_async_context(running(link.run(), "engine-link"))

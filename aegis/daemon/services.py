@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aegis.config.model import NodeConfig
@@ -9,7 +10,8 @@ from aegis.daemon import parts
 from aegis.ports import Clock, ContainerRuntime, Gateway, LanguageModels, ModelMeter, Signer, Store, ToolServers
 from aegis.services.attesting import AttestTokens
 from aegis.services.cmd_tool import CMD_RUN
-from aegis.services.containers import ContainerMaker, Containers
+from aegis.services.containers import ContainerMaker, Containers, Place
+from aegis.services.egress import EgressGate
 from aegis.services.executions import ExecutionRunner
 from aegis.services.fs_tools import fs_tools
 from aegis.services.inner_loop import InnerLoop
@@ -43,6 +45,8 @@ class World:
     meter: ModelMeter
     signer: Signer
     tool_servers: ToolServers
+    egress: EgressGate
+    place: Callable[[str], Place]  # where an execution's containers are put
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,9 @@ class Services:
 
 def make_services(config: NodeConfig, world: World) -> Services:
     jobs = Jobs()
-    maker = ContainerMaker(parts.container_settings(config, world.node_id, world.gateway.port))
+    maker = ContainerMaker(
+        parts.container_settings(config, world.node_id, world.gateway.port, world.place, world.egress)
+    )
     volumes = VolumeService(world.store, world.gateway, world.events, world.clock)
     policy = ToolPolicy(config.security_contexts)
     calls = ModelCalls(store=world.store, models=world.models, clock=world.clock, meter=world.meter)
@@ -81,6 +87,7 @@ def make_services(config: NodeConfig, world: World) -> Services:
         inner_loop=inner_loop,
         panel=Panel(jobs, judges),
         gateway=world.gateway,
+        egress=world.egress,
         clock=world.clock,
     )
     runner = ExecutionRunner(

@@ -46,13 +46,27 @@ class Image:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A network for containers, and how they reach us from it. `resolvers`: the name servers they ask."""
+
+    network: str | None
+    orchestrator_url: str
+    proxy: str  # HOST:PORT of the way out
+    resolvers: tuple[str, ...] = ()
+
+
+def no_variables(_execution: Execution, _place: Place) -> Mapping[str, str]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerSettings:
     """The node's part of every container; plain values and pure functions, from the configuration."""
 
     node_id: str  # whose containers these are: the reconciler removes no others
-    orchestrator_url: str  # as containers reach us
-    network: str | None
+    place: Callable[[str], Place]  # of an execution's id, always the same; WorldError while there is none
+    way_out: Callable[[Execution, Place], Mapping[str, str]] = no_variables  # what tells programs of the proxy
     nfs_host: str  # as the engine's host reaches the gateway
     nfs_port: int
     mount_options: Callable[[str | None], str]  # of a mount profile (None: the node's default), the whole `o=`
@@ -69,9 +83,9 @@ class ContainerMaker:
     def __init__(self, settings: ContainerSettings) -> None:
         self._settings = settings
 
-    @property
-    def orchestrator_url(self) -> str:
-        return self._settings.orchestrator_url
+    def orchestrator_url(self, execution: Execution) -> str:
+        """As the execution's containers reach us."""
+        return self._settings.place(execution.id).orchestrator_url
 
     def image(self, runtime: Runtime) -> tuple[str, PullPolicy]:
         policy = runtime.image_pull_policy or self._settings.default_pull_policy
@@ -80,7 +94,7 @@ class ContainerMaker:
     def agent(self, execution: Execution, number: int, token: str, mounted: Sequence[MountedVolume]) -> ContainerSpec:
         """The agent's own: bootstrap and the token are in it, the prompt is not."""
         own = {
-            "AEGIS_ORCHESTRATOR_URL": self._settings.orchestrator_url,
+            "AEGIS_ORCHESTRATOR_URL": self.orchestrator_url(execution),
             "AEGIS_AGENT_ID": execution.agent_id,
             "AEGIS_EXECUTION_ID": execution.id,
             "AEGIS_ITERATION": str(number),
@@ -116,18 +130,20 @@ class ContainerMaker:
         files: Mapping[str, bytes],
     ) -> ContainerSpec:
         manifest, resources = execution.manifest, execution.manifest.resources
-        image = self._settings.image_of(manifest.runtime)
+        image, place = self._settings.image_of(manifest.runtime), self._settings.place(execution.id)
+        node = {**self._settings.environment, **self._settings.way_out(execution, place)}
         return ContainerSpec(
             name=f"aegis-{kind}-{uuid4()}",
             image=image.reference,
             command=command,
-            environment={**self._settings.environment, **image.environment, **manifest.environment, **own},
+            environment={**node, **image.environment, **manifest.environment, **own},
             uid=execution.container_uid,
             gid=execution.container_gid,
             cpu_quota=resources.cpu_quota,
             memory_bytes=resources.memory_bytes,
             pids_limit=resources.pids_limit,
-            network=self._settings.network,
+            network=place.network,
+            resolvers=place.resolvers,
             mounts=tuple(self._mount(each) for each in mounted),
             labels=execution_labels(self._settings.node_id, execution.id, number, execution.tenant_id),
             working_directory=working_directory(mounted) if kind == "validator" else "/",

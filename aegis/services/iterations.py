@@ -29,6 +29,7 @@ from aegis.domain.validation import Judgement
 from aegis.errors import ContainerFailed, NotFound, WorldError
 from aegis.ports import Clock, ContainerExit, ContainerRuntime, Gateway, Store
 from aegis.services.containers import ContainerMaker, Containers
+from aegis.services.egress import EgressGate
 from aegis.services.inner_loop import FinalResponse, InnerLoop, Session
 from aegis.services.judging import Panel
 from aegis.services.judging.candidate import Candidate, ScriptResult
@@ -74,6 +75,7 @@ class IterationRunner:
         inner_loop: InnerLoop,
         panel: Panel,
         gateway: Gateway,
+        egress: EgressGate,
         clock: Clock,
         retries: Retries = Retries(),  # noqa: B008 - frozen
     ) -> None:
@@ -84,6 +86,7 @@ class IterationRunner:
         self._inner_loop = inner_loop
         self._panel = panel
         self._gateway = gateway
+        self._egress = egress
         self._clock = clock
         self._retries = retries
 
@@ -99,8 +102,9 @@ class IterationRunner:
         await self._store.add_iteration(iteration, [journal.event("iteration.started", number=number)])
         journal.wake()
         try:
-            answer = await self._answer(work, number, feedback, journal)
-            return await self._judged(work, iteration, answer, journal)
+            async with self._egress.session(work.execution, journal):  # validators' containers go out by it as well
+                answer = await self._answer(work, number, feedback, journal)
+                return await self._judged(work, iteration, answer, journal)
         except IterationFailed as failure:
             return await self._failed(iteration, failure, journal)
         except BaseException as error:
@@ -145,7 +149,9 @@ class IterationRunner:
             )
             if not session.contacted:  # ours: the agent was never asked anything. To wait as long again helps nobody
                 said = await self._said(container_id)
-                raise self._unreached(f"was killed after {seconds:g} s", said, retryable=False) from None
+                raise self._unreached(
+                    session.execution, f"was killed after {seconds:g} s", said, retryable=False
+                ) from None
             raise IterationFailed(
                 f"no final response within {seconds:g} s: the container was killed", code="iteration_timeout"
             ) from None
@@ -184,7 +190,7 @@ class IterationRunner:
             raise IterationFailed(f"the container ran out of memory (limit {limit} bytes){said}", exit_code=code)
         if not session.contacted:
             why = f"; {ended.error}" if ended.error else ""
-            raise self._unreached(f"ended with exit code {code}", said + why)
+            raise self._unreached(session.execution, f"ended with exit code {code}", said + why)
         raise IterationFailed(
             f"the container ended with exit code {code} before a final response{said}", exit_code=code
         )
@@ -193,9 +199,9 @@ class IterationRunner:
         output = shorten(await self._containers.last_lines(container_id), LOG_SHOWN, tail_share=0.9)
         return f"; its last lines: {output}" if output else ""
 
-    def _unreached(self, ending: str, said: str, *, retryable: bool = True) -> ContainerFailed:
+    def _unreached(self, execution: Execution, ending: str, said: str, *, retryable: bool = True) -> ContainerFailed:
         return ContainerFailed(
-            f"The agent's container {ending} and has never reached {self._maker.orchestrator_url}{said}",
+            f"The agent's container {ending} and has never reached {self._maker.orchestrator_url(execution)}{said}",
             next_step="Can a container on this network open that address? Is there a python3 in the image?",
             retryable=retryable,
         )

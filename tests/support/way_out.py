@@ -84,7 +84,7 @@ class WayOut:
         """An execution's way out; `self.execution` is the execution."""
         policy = NetworkPolicy(mode=mode, allowlist=allowlist, denylist=denylist)
         self.execution = execution(policy)
-        journal = Journal(_NoSink(), self.clock, self.execution.id, 1)
+        journal = Journal(NO_SINK, self.clock, self.execution.id, 1)
         async with self.gate.session(self.execution, journal) as session:
             yield session
 
@@ -122,7 +122,7 @@ class WayOut:
         return [event.data for event in self.events if event.kind == kind]
 
 
-class _NoSink:
+class NoSink:
     async def emit(self, *events: Event) -> None:
         raise AssertionError("network events go the way that never waits")
 
@@ -133,9 +133,12 @@ class _NoSink:
         raise NotImplementedError
 
 
+NO_SINK = NoSink()
+
+
 def execution(policy: NetworkPolicy) -> Execution:
     return samples.execution(
-        agent_name="walker", manifest=samples.manifest("walker", security=Security(network=policy))
+        agent_name="walker", manifest=samples.manifest("walker", tools=("web.*",), security=Security(network=policy))
     )
 
 

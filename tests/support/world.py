@@ -13,10 +13,12 @@ from typing import Any
 
 from aegis.domain.execution import Agent, Execution
 from aegis.domain.manifest import AgentManifest, ExecutionPlan, PullPolicy, Resources, Runtime, VolumeSpec
-from aegis.errors import AegisError, Conflict
+from aegis.errors import AegisError, Conflict, HostUnreachable
 from aegis.ids import DEFAULT_TENANT, new_id
 from aegis.services.cmd_tool import CMD_RUN
-from aegis.services.containers import ContainerMaker, Containers, ContainerSettings, Image
+from aegis.services.containers import ContainerMaker, Containers, ContainerSettings, Image, Place
+from aegis.services.egress import EgressGate, EgressSettings
+from aegis.services.egress.session import Rules
 from aegis.services.executions import ExecutionRunner
 from aegis.services.fs_tools import fs_tools
 from aegis.services.inner_loop import InnerLoop
@@ -88,6 +90,19 @@ class Mortal:
         return found
 
 
+def egress_gate(clock: FakeClock) -> EgressGate:
+    """For containers that go nowhere."""
+
+    async def resolve(host: str) -> list[str]:
+        raise HostUnreachable(f"{host}: there is no world")
+
+    async def drained() -> None:
+        pass
+
+    rules = Rules(resolve=resolve, is_own=lambda _: False)
+    return EgressGate(EgressSettings(rules=rules, secret=b"secret", put=lambda _: None, drained=drained), clock)
+
+
 class Daemon:
     """One life of the services."""
 
@@ -103,8 +118,7 @@ class Daemon:
         maker = ContainerMaker(
             ContainerSettings(
                 node_id=NODE,
-                orchestrator_url="http://172.30.0.1:8080",
-                network="aegis",
+                place=lambda _: Place("aegis", "http://172.30.0.1:8080", "172.30.0.1:3128"),
                 nfs_host="172.17.0.1",
                 nfs_port=2049,
                 mount_options=lambda profile: f"addr=172.17.0.1,{profile or 'robust'}",
@@ -134,6 +148,7 @@ class Daemon:
             inner_loop=self.inner_loop,
             panel=Panel(jobs, judges),
             gateway=gateway,
+            egress=egress_gate(clock),
             clock=clock,
         )
         runner = ExecutionRunner(

@@ -48,7 +48,7 @@ def container_config(spec: ContainerSpec, more_mounts: Sequence[JSON] = ()) -> J
 
 
 def _host_config(spec: ContainerSpec, more_mounts: Sequence[JSON]) -> JSON:
-    return {
+    config: JSON = {
         "NanoCpus": round(spec.cpu_quota * NANOSECONDS_PER_CPU),
         "Memory": spec.memory_bytes,
         "MemorySwap": spec.memory_bytes,  # memory and swap together: equal means no swap
@@ -61,6 +61,9 @@ def _host_config(spec: ContainerSpec, more_mounts: Sequence[JSON]) -> JSON:
         "Mounts": [*(mount_config(mount, spec.labels) for mount in spec.mounts), *more_mounts],
         "RestartPolicy": {"Name": "no"},
     }
+    if spec.resolvers:
+        config["Dns"] = list(spec.resolvers)
+    return config
 
 
 def mount_config(mount: NfsMount, labels: Mapping[str, str]) -> JSON:
@@ -134,6 +137,7 @@ def network_config(name: str, *, internal: bool, isolated: bool, labels: Mapping
         "CheckDuplicate": True,
         "Driver": "bridge",
         "Internal": internal,
+        "EnableIPv6": False,  # said, because an engine can be set to another default (28.0)
         "Attachable": False,
         "Labels": {**labels, **MANAGED},
         "Options": {ENABLE_ICC: "false" if isolated else "true"},

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 
 from aegis.domain.addresses import Network, forbidden
 from aegis.domain.execution import Execution
-from aegis.domain.hosts import Address, as_address, first_match, network_ruling, normal_host
+from aegis.domain.hosts import WEB_PORTS, Address, as_address, first_match, network_ruling, normal_host
 from aegis.domain.manifest import NetworkMode, NetworkPolicy
 from aegis.domain.text import shorten
 from aegis.errors import Conflict, HostUnreachable, NetworkDenied, Overloaded
@@ -33,7 +33,7 @@ class Rules:
     resolve: Resolve  # a name's addresses; HostUnreachable when there are none
     is_own: IsOwn  # whether an address is one of this host's
     opened: Collection[Network] = ()  # networks that are not the world's and may be reached all the same
-    ports: Collection[int] = (80, 443)  # of hosts whose entry names no port
+    ports: Collection[int] = WEB_PORTS  # of hosts whose entry names no port
     routes_max: int = 128  # open at once, of one execution
 
 

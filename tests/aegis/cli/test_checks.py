@@ -116,3 +116,19 @@ def test_a_tool_server_that_is_away_is_a_warning_with_its_reason() -> None:
         ("tool server a", Level.GOOD, "answers", ""),
         ("tool server b", Level.WARN, "ended", "do"),
     ]
+
+
+def test_what_of_the_host_agents_reach_is_named_with_the_rule_that_keeps_them_out(tmp_path: Path) -> None:
+    head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n"
+    tail = "00000000:00000000 00:00000000 00000000     0\n"
+    four = [("00000000:0016", "0A"), ("0100007F:1F90", "0A"), ("00000000:0801", "0A"), ("00000000:1234", "01")]
+    six = [("0" * 32 + ":006F", "0A"), ("0" * 31 + "1:1F91", "0A")]
+    for name, rows in (("tcp", four), ("tcp6", six)):
+        lines = [f"   {n}: {local} 00000000:0000 {state} {tail}" for n, (local, state) in enumerate(rows)]
+        (tmp_path / name).write_text(head + "".join(lines))
+    found = checks.check_reachable(tmp_path)
+    assert found.level is Level.WARN and "the ports 22, 111:" in found.found
+    assert "iptables -I INPUT -s 10.97.0.0/20" in found.repair
+    (tmp_path / "tcp").write_text(head)
+    (tmp_path / "tcp6").unlink()
+    assert checks.check_reachable(tmp_path).level is Level.GOOD

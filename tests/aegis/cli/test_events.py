@@ -29,6 +29,9 @@ KEYS = [
     "bytes_total",
     "passed",
     "content",
+    "host",
+    "bytes_sent",
+    "bytes_received",
     "other",
 ]
 
@@ -45,6 +48,14 @@ def test_any_data_of_any_kind_is_shown_without_control_characters(kind: str, dat
 
 def test_an_event_of_a_newer_daemon_is_shown_as_it_is() -> None:
     assert lines("egress.denied", host="example.org", port=443) == ["  egress.denied host=example.org port=443"]
+
+
+def test_a_network_decision_is_shown_when_it_is_made_and_the_bytes_when_they_are_told() -> None:
+    where = {"host": "api.test", "port": 443, "reason": "not on the list"}
+    assert lines("network.allowed", **where, connections=1) == ["  network api.test:443"]
+    told = lines("network.allowed", **where, connections=3, bytes_sent=10, bytes_received=2048)
+    assert told == ["  network api.test:443: 10 B sent, 2.0 KiB received"]
+    assert lines("network.denied", **where) == ["  network refused: api.test:443: not on the list"]
 
 
 @pytest.mark.parametrize(

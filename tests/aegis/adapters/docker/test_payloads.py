@@ -98,6 +98,11 @@ def test_no_network_and_no_command_are_said_in_dockers_words() -> None:
     assert "Cmd" not in config
 
 
+def test_name_servers_are_given_where_there_are_any() -> None:
+    assert "Dns" not in container_config(container_spec())["HostConfig"]
+    assert container_config(container_spec(resolvers=("127.0.0.1",)))["HostConfig"]["Dns"] == ["127.0.0.1"]
+
+
 def test_no_label_of_the_caller_takes_a_container_out_of_our_care() -> None:
     config = container_config(container_spec(labels={"aegis.managed": "false"}, kind="validator"))
     assert config["Labels"] == {"aegis.managed": "true", "aegis.container_kind": "validator"}
@@ -107,6 +112,7 @@ def test_a_network_has_an_explicit_subnet_with_the_host_first() -> None:
     config = network_config("aegis", internal=True, isolated=True, labels={}, subnet="10.213.4.0/24")
     assert config["IPAM"]["Config"] == [{"Subnet": "10.213.4.0/24", "Gateway": "10.213.4.1"}]
     assert config["Internal"] is True
+    assert config["EnableIPv6"] is False  # whatever the engine's default is: it would be a way past the proxy
     assert config["Options"] == {"com.docker.network.bridge.enable_icc": "false"}
     assert "IPAM" not in network_config("aegis", internal=True, isolated=True, labels={}, subnet=None)
 
