@@ -91,6 +91,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "aegis.adapters.nfs": ("aegis.ports", "aegis.domain", "aegis.errors", "aegis.ids", "nfsd"),
     "aegis.adapters.proxy": ("aegis.ports", "aegis.domain", "aegis.errors", "aegis.ids"),
     "aegis.adapters.signing": ("aegis.ports", "aegis.errors"),
+    "aegis.adapters.web": ("aegis.errors",),
     "aegis.adapters.systemd": ("aegis.errors",),
 }
 

@@ -21,7 +21,7 @@ class EgressMeter(Collector):
     def collect(self) -> Iterator[Metric]:
         totals = self._gate.totals
         decisions = CounterMetricFamily(
-            "aegis_egress_decisions", "Of agents' connections to the world", labels=["decision"]
+            "aegis_egress_decisions", "Of agents' connections to the world, web.fetch included", labels=["decision"]
         )
         for decision in ("allowed", "denied", "failed", "unauthorized"):
             decisions.add_metric([decision], getattr(totals, decision))

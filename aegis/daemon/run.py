@@ -26,6 +26,7 @@ from aegis.adapters.proxy import ProxyServer, SystemResolver
 from aegis.adapters.signing import SigningKeys
 from aegis.adapters.store.repository import open_store
 from aegis.adapters.systemd import Notifier
+from aegis.adapters.web import AiohttpWebClient
 from aegis.api.app import create_app
 from aegis.api.auth import ensure_token_file
 from aegis.api.server import ApiServer
@@ -132,6 +133,7 @@ async def start(config: NodeConfig, stack: AsyncExitStack) -> str:
         signer=signer,
         tool_servers=tool_servers,
         egress=egress,
+        web=AiohttpWebClient(),
         place=networks.place,
     )
     services = make_services(config, world)

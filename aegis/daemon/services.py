@@ -29,6 +29,7 @@ from aegis.services.smcp import Smcp
 from aegis.services.supervisor import ExecutionSupervisor
 from aegis.services.tools import ToolBox
 from aegis.services.volumes import VolumeService
+from aegis.services.web_tool import WebClient, web_fetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class World:
     signer: Signer
     tool_servers: ToolServers
     egress: EgressGate
+    web: WebClient
     place: Callable[[str], Place]  # where an execution's containers are put
 
 
@@ -67,10 +69,11 @@ def make_services(config: NodeConfig, world: World) -> Services:
     policy = ToolPolicy(config.security_contexts)
     calls = ModelCalls(store=world.store, models=world.models, clock=world.clock, meter=world.meter)
     attest_tokens = AttestTokens(world.signer, world.clock)
+    web = web_fetch(world.web, world.egress, policy)
     inner_loop = InnerLoop(
         store=world.store,
         models=calls,
-        tools=ToolBox([CMD_RUN, *fs_tools(jobs)], policy, [ServerTools(world.tool_servers)]),
+        tools=ToolBox([CMD_RUN, *fs_tools(jobs), web], policy, [ServerTools(world.tool_servers)]),
         gateway=world.gateway,
         events=world.events,
         clock=world.clock,

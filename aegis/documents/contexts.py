@@ -28,6 +28,7 @@ KNOWN_TOOLS = (
     "fs.glob",
     "fs.create_dir",
     "fs.delete",
+    "web.fetch",
 )
 _TARGET: Path = ("security_contexts",)
 _SHELLS = frozenset(("sh", "bash", "dash", "ash", "zsh", "ksh", "fish"))
