@@ -215,6 +215,8 @@ def test_an_agent_with_an_allowlist_reaches_what_it_names_and_is_told_of_the_res
         python = all_in_one.python
         reached = all_in_one.daemon_host.run([*python.argv, "-c", by_host], env=python.env, timeout=60)
         assert reached.text == "hello", reached.stderr  # it listens, and only containers are kept from it
+    [done] = data_of(events, "dispatch.completed")
+    assert f"{OUTSIDE}:80 is refused" in " ".join(done["remarks"])  # also where a program shows nothing of it
     seen = printed(events)
     assert seen.pop("allowed") == "hello from outside\n"
     refused = seen.pop("refused")

@@ -78,6 +78,7 @@ def make_services(config: NodeConfig, world: World) -> Services:
         events=world.events,
         clock=world.clock,
         command_environment=attest_tokens.environment,
+        remarks=world.egress.refusals,
         rounds_max=config.limits.tool_rounds,
     )
     judge_agents = JudgeAgents(world.store)

@@ -41,7 +41,7 @@ def _touches(arguments: CommandArguments, _context: ToolContext) -> Touched:
 
 
 def result_text(result: Mapping[str, Any]) -> str:
-    """A `dispatch_result` as the model reads it."""
+    """A `dispatch_result` as the model reads it. `remarks`: what happened meanwhile and the output may not say."""
     parts = [f"exit code: {result['exit_code']}"]
     for stream in ("stdout", "stderr"):
         text = str(result.get(stream, ""))
@@ -49,6 +49,7 @@ def result_text(result: Mapping[str, Any]) -> str:
             parts.append(f"{stream}:\n{shorten(text, STREAM_CHARACTERS_MAX, tail_share=TAIL_SHARE)}")
     if result.get("truncated"):
         parts.append(f"(the output was longer than {OUTPUT_BYTES_MAX} bytes: only its end was kept)")
+    parts += [f"(aegis: {remark})" for remark in result.get("remarks", ())]
     return "\n".join(parts)
 
 

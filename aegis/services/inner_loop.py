@@ -118,6 +118,7 @@ class InnerLoop:
         events: EventSink,
         clock: Clock,
         command_environment: CommandEnvironment = lambda _execution, _number: {},
+        remarks: Callable[[str], Sequence[str]] = lambda _execution_id: (),
         rounds_max: int = ROUNDS_MAX,
     ) -> None:
         self._store = store
@@ -127,6 +128,7 @@ class InnerLoop:
         self._events = events
         self._clock = clock
         self._environment = command_environment
+        self._remarks = remarks
         self._rounds_max = rounds_max
         self._sessions: dict[str, Session] = {}
 
@@ -195,12 +197,15 @@ class InnerLoop:
         return await self._next(session)
 
     async def dispatch_result(self, execution_id: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """Take the result of the pending dispatch, once; then what follows it. Conflict for a dispatch never sent."""
+        """Take the result of the pending dispatch, once; then what follows it. Conflict for a dispatch never sent.
+
+        `remarks`, of a record that is gone through again, are what was to be said of it then."""
         session = self._session(execution_id)
         async with session.lock:
             conversation = session.conversation
             pending, dispatch_id = conversation.pending, str(payload["dispatch_id"])
             if pending is not None and dispatch_id == pending.dispatch_id:
+                payload = {**payload, "remarks": payload.get("remarks") or list(self._remarks(execution_id))}
                 await self._save(session, conversation.with_dispatch_taken(result_text(payload)))
                 await self._tell_taken(session, pending, payload)
             elif dispatch_id not in conversation.taken:
@@ -349,6 +354,7 @@ class InnerLoop:
             truncated=bool(payload.get("truncated")),
             stdout=shorten(str(payload.get("stdout", "")), TAKEN_EVENT_CHARACTERS, tail_share=TAIL_SHARE),
             stderr=shorten(str(payload.get("stderr", "")), TAKEN_EVENT_CHARACTERS, tail_share=TAIL_SHARE),
+            **({"remarks": payload["remarks"]} if payload["remarks"] else {}),
         )
 
     async def _save(self, session: Session, conversation: Conversation) -> None:

@@ -16,7 +16,7 @@ from pydantic import Field
 from aegis.domain.capabilities import Touched
 from aegis.domain.hosts import url_host, url_port
 from aegis.domain.text import shorten
-from aegis.errors import Denied, HostUnreachable, Refused
+from aegis.errors import Denied, HostUnreachable, NetworkDenied, Refused
 from aegis.services.egress import EgressGate
 from aegis.services.policy import ToolPolicy
 from aegis.services.tools import RESULT_CHARACTERS_MAX, Arguments, Tool, ToolContext
@@ -85,6 +85,9 @@ class WebFetch:
             route = await session.admit(url_host(url), url_port(url) or 0)  # `_clean` has seen to both
         except HostUnreachable as error:
             raise Refused(str(error)) from error
+        except NetworkDenied:
+            session.refusals()  # told as this call's result
+            raise
         try:
             page = await self._client.get(url, route.addresses, bytes_max=BYTES_MAX)
         except HostUnreachable as error:  # the world's, and for the model to work around

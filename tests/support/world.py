@@ -129,6 +129,7 @@ class Daemon:
         )
         policy = ToolPolicy()
         calls = ModelCalls(store=store, models=models, clock=clock)
+        self.egress = egress_gate(clock)
         self.inner_loop = InnerLoop(
             store=store,
             models=calls,
@@ -136,6 +137,7 @@ class Daemon:
             gateway=gateway,
             events=self.events,
             clock=clock,
+            remarks=self.egress.refusals,
         )
         self.containers = Containers(runtime, clock)
         judge_agents = JudgeAgents(store)
@@ -148,7 +150,7 @@ class Daemon:
             inner_loop=self.inner_loop,
             panel=Panel(jobs, judges),
             gateway=gateway,
-            egress=egress_gate(clock),
+            egress=self.egress,
             clock=clock,
         )
         runner = ExecutionRunner(

@@ -68,6 +68,11 @@ class EgressGate:
             raise Conflict(f"Execution {execution_id} has no iteration under way")
         return session
 
+    def refusals(self, execution_id: str) -> list[str]:
+        """See `EgressSession.refusals`; nothing when no iteration is under way."""
+        session = self._sessions.get(execution_id)
+        return session.refusals() if session is not None else []
+
     def identify(self, user: str, key: str) -> EgressSession | None:
         """Whose way out these credentials open; None: nobody's, now."""
         right = hmac.compare_digest(self.key(user).encode(), key.encode("utf-8", "surrogateescape"))

@@ -20,6 +20,7 @@ from aegis.domain.text import shorten
 from aegis.errors import Conflict, HostUnreachable, NetworkDenied, Overloaded
 from aegis.services.egress.ledger import ALLOWED, DENIED, FAILED, Ledger, Line
 
+REFUSALS_MAX = 10  # told with one command's result
 RULE_CHARACTERS_MAX = 400  # of a long allowlist in an event and in a refusal
 
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
@@ -99,11 +100,14 @@ class EgressSession:
         self._rules = rules
         self._ledger = ledger
         self._admitting = 0
+        self._refusals: dict[str, None] = {}
         self._closed = False
 
     async def admit(self, host: str, port: int) -> Route:
-        """The way to `host`, which may be written in any form. NetworkDenied says what would allow it; Overloaded: too
-        many are open; HostUnreachable: it has no address; WorldError: nothing can be recorded now."""
+        """The way to `host`, which may be written in any form.
+
+        NetworkDenied says what would allow it, and is told by `refusals` as well; Overloaded: too many are open;
+        HostUnreachable: it has no address; WorldError: nothing can be recorded now."""
         try:
             name = normal_host(host)
         except ValueError as error:
@@ -129,6 +133,12 @@ class EgressSession:
     def failed(self, route: Route, why: str) -> None:
         """Admitted, and not reached."""
         self._note(FAILED, route.host, route.port, shorten(why, RULE_CHARACTERS_MAX))
+
+    def refusals(self) -> list[str]:
+        """What was refused since this was asked last, each once: programs do not always show what they were told."""
+        found = list(self._refusals)
+        self._refusals.clear()
+        return found
 
     def tell(self, *, everything: bool = False) -> None:
         self._ledger.tell(everything=everything)
@@ -168,7 +178,10 @@ class EgressSession:
 
     def _denied(self, host: str, port: int, rule: str, next_step: str) -> NetworkDenied:
         self._note(DENIED, host, port, rule)
-        return NetworkDenied(f"{host}:{port} is refused: {rule}", next_step=next_step)
+        denied = NetworkDenied(f"{host}:{port} is refused: {rule}", next_step=next_step)
+        if len(self._refusals) < REFUSALS_MAX:
+            self._refusals[str(denied)] = None
+        return denied
 
     def _note(self, kind: str, host: str, port: int, rule: str) -> Line:
         line = self._ledger.note(kind, host, port, rule)

@@ -13,12 +13,13 @@ import pytest
 from aegis.domain.execution import Execution
 from aegis.domain.iteration import IterationState
 from aegis.domain.manifest import ExecutionPlan
-from aegis.errors import Conflict, DatabaseUnavailable, ModelContextTooLong, ModelFailed, Overloaded
+from aegis.errors import Conflict, DatabaseUnavailable, ModelContextTooLong, ModelFailed, NetworkDenied, Overloaded
 from aegis.ids import DEFAULT_TENANT
 from aegis.ports import Finish, ModelReply
 from aegis.services.conversation import CALLS_IN_ONE_ANSWER_MAX, Conversation
 from aegis.services.inner_loop import AGENT_CALLS_MAX, ROUNDS_MAX, InnerLoop, Session
 from aegis.services.outcomes import IterationFailed
+from aegis.services.recorder import Journal
 from aegis.services.tools import ToolResult
 from tests.support import samples
 from tests.support.clock import settle
@@ -70,6 +71,21 @@ async def stored(world: World) -> Execution:
     execution = replace(samples.execution(tenant_id=DEFAULT_TENANT), manifest=world.agent().manifest)
     await world.store.add_execution(execution)
     return execution
+
+
+async def test_what_was_refused_to_a_command_is_told_with_its_result_and_is_in_the_record() -> None:
+    world = World.make(FakeModel([answer("", RUN), answer("done")]))
+    async with talk(world) as bootstrap:
+        journal = Journal(world.daemon.events, world.clock, bootstrap.execution.id, 1)
+        async with world.daemon.egress.session(bootstrap.execution, journal) as way_out:
+            dispatch = await bootstrap.generate()
+            with pytest.raises(NetworkDenied):
+                await way_out.admit("evil.test", 443)
+            await bootstrap.report(dispatch["dispatch_id"])
+        told = world.model.asked[-1][1][-1].content
+        assert "(aegis: evil.test:443 is refused: not on security.network.allowlist" in told
+        [done] = [e for e in await world.store.list_events(bootstrap.execution.id) if e.kind == "dispatch.completed"]
+        assert done.data["remarks"][0].startswith("evil.test:443 is refused")
 
 
 async def test_a_dispatch_carries_the_command_as_the_protocol_wants_it() -> None:

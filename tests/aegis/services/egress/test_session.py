@@ -161,6 +161,18 @@ async def test_nothing_is_decided_that_cannot_be_recorded() -> None:
         await session.admit("api.test", 443)
 
 
+async def test_refusals_are_handed_out_once_each_and_not_without_end() -> None:
+    way = WayOut(ports=(443,))
+    async with way.session("api.test") as session:
+        for host in ("evil.test", "evil.test", *(f"{number}.test" for number in range(50))):
+            with pytest.raises(NetworkDenied):
+                await session.admit(host, 443)
+        told = way.gate.refusals(way.execution.id)
+        assert len(told) == 10 and len(set(told)) == 10
+        assert told[0].startswith("evil.test:443 is refused: ") and "To allow it, add evil.test" in told[0]
+        assert way.gate.refusals(way.execution.id) == [] == way.gate.refusals("nobody")
+
+
 # ---- the record ----
 
 
