@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aegis.adapters.proxy import dial
 from aegis.domain.manifest import NetworkMode
@@ -419,3 +422,60 @@ async def test_the_systems_resolver_gives_addresses_or_says_there_are_none() -> 
             await resolver("no-such-name.invalid")
     finally:
         resolver.close()
+
+
+# ---- whatever comes ----
+
+WORDS = [
+    *(
+        b"GET ",
+        b"CONNECT ",
+        b"POST ",
+        b"http://api.test/",
+        b"api.test:443",
+        b"http://",
+        b"/",
+        b" HTTP/1.1",
+        b" HTTP/1.0",
+    ),
+    *(b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"Host: x\r\n", b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n"),
+    *(b"0\r\n\r\n", b"3\r\nabc\r\n", b"Connection: close\r\n", b"Upgrade: x\r\n", b"Expect: 100-continue\r\n", b"abc"),
+    *(b"@", b":", b"\0", b"\xff", b" ", b"credentials"),
+]
+
+
+@settings(max_examples=150)
+@given(st.lists(st.lists(st.sampled_from(WORDS) | st.binary(max_size=5), max_size=12), min_size=1, max_size=4))
+def test_any_bytes_in_any_pieces_are_answered_or_cut_and_nothing_of_ours_fails(pieces: list[list[bytes]]) -> None:
+    async def play() -> tuple[list[str], int]:
+        way = WayOut(names={"api.test": ["127.0.0.1"]})
+        failures: list[str] = []
+        handler = Keeping(failures)
+        logging.getLogger("aegis.adapters.proxy.server").addHandler(handler)
+        try:
+            async with way.listening(), way.session("api.test"), asyncio.timeout(WAIT_SECONDS):
+                reader, writer = await asyncio.open_connection("127.0.0.1", way.port)
+                for piece in pieces:
+                    writer.write(b"".join(piece).replace(b"credentials", way.credentials))
+                    await asyncio.sleep(0)
+                writer.write_eof()
+                try:
+                    await reader.read()
+                except ConnectionResetError:
+                    pass
+                writer.close()
+                await way.proxy.close()
+                return failures, way.proxy.connections
+        finally:
+            logging.getLogger("aegis.adapters.proxy.server").removeHandler(handler)
+
+    assert asyncio.run(play()) == ([], 0)
+
+
+class Keeping(logging.Handler):
+    def __init__(self, kept: list[str]) -> None:
+        super().__init__(logging.ERROR)
+        self._kept = kept
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._kept.append(self.format(record))
