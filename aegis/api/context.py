@@ -41,6 +41,8 @@ class Dispatches(Protocol):
 
     async def dispatch_result(self, execution_id: str, payload: Mapping[str, Any]) -> Mapping[str, Any]: ...
 
+    async def dispatch_output(self, execution_id: str, payload: Mapping[str, Any]) -> Mapping[str, Any]: ...
+
 
 class ToolCalls(Protocol):
     """`aegis.services.smcp.Smcp`: tool calls by processes in containers."""

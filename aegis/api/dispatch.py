@@ -16,7 +16,13 @@ from aegis.api.auth import Access, authorise_dispatch, bearer
 from aegis.api.context import context_of
 from aegis.api.problems import InvalidRequest
 from aegis.api.routing import Route, integer_query, read_model
-from aegis.api.wire import DISPATCH_BYTES_MAX, DISPATCH_MESSAGE, DispatchResultMessage, GenerateMessage
+from aegis.api.wire import (
+    DISPATCH_BYTES_MAX,
+    DISPATCH_MESSAGE,
+    DispatchOutputMessage,
+    DispatchResultMessage,
+    GenerateMessage,
+)
 from aegis.errors import Unauthorized
 
 EXECUTION_HEADER = "X-Aegis-Execution"
@@ -51,6 +57,8 @@ async def dispatch_message(request: web.Request) -> web.Response:
     payload = message.model_dump()
     if isinstance(message, DispatchResultMessage):
         return _answer(await context.inner_loop.dispatch_result(execution.id, payload))
+    if isinstance(message, DispatchOutputMessage):
+        return _answer(await context.inner_loop.dispatch_output(execution.id, payload))
     return _answer(await context.inner_loop.generate(execution.id, payload))
 
 

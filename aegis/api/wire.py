@@ -19,6 +19,7 @@ MIB = 1024 * KIB
 MANIFEST_BYTES_MAX = 1 * MIB
 REQUEST_BYTES_MAX = 2 * MIB
 OUTPUT_CHARACTERS_MAX = 4 * MIB + KIB  # bootstrap's own bound for one stream, and its note about a timeout
+RUNNING_CHARACTERS_MAX = 8 * KIB  # of each stream in one message while the command runs
 DISPATCH_BYTES_MAX = 52 * MIB  # two such streams, where JSON may take six bytes for one (`\\ufffd`)
 ATTEST_BYTES_MAX = 8 * KIB
 ENVELOPE_BYTES_MAX = 8 * MIB  # a file that a tool writes travels in one
@@ -70,8 +71,24 @@ class DispatchResultMessage(Request):
     truncated: bool = False
 
 
-DispatchMessage = Annotated[GenerateMessage | DispatchResultMessage, Field(discriminator="type")]
-DISPATCH_MESSAGE: TypeAdapter[GenerateMessage | DispatchResultMessage] = TypeAdapter(DispatchMessage)
+class DispatchOutputMessage(Request):
+    """What a command has written since the last of these, while it runs. Only the result counts."""
+
+    type: Literal["dispatch_output"]
+    execution_id: Id
+    dispatch_id: Id
+    sequence: Annotated[int, Field(ge=0, lt=2**31)]
+    stdout: Annotated[str, Field(max_length=RUNNING_CHARACTERS_MAX)]
+    stderr: Annotated[str, Field(max_length=RUNNING_CHARACTERS_MAX)]
+    skipped_bytes: Annotated[int, Field(ge=0, lt=2**53)] = 0
+
+
+DispatchMessage = Annotated[
+    GenerateMessage | DispatchResultMessage | DispatchOutputMessage, Field(discriminator="type")
+]
+DISPATCH_MESSAGE: TypeAdapter[GenerateMessage | DispatchResultMessage | DispatchOutputMessage] = TypeAdapter(
+    DispatchMessage
+)
 
 
 Base64Url = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[A-Za-z0-9_.-]+$")]

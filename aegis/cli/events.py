@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from aegis.cli.output import bar, clean, size
+from aegis.cli.running import Running
 
 Event = dict[str, Any]
 Line = tuple[str, str]  # text, style
@@ -21,9 +22,12 @@ REASON_LINES_MAX = 8  # of a validator's reason
 LINE_CHARACTERS_MAX = 200
 
 
-def describe(event: Event) -> Iterator[Line]:
-    """The lines of one event, cleaned for a terminal."""
+def describe(event: Event, running: Running | None = None) -> Iterator[Line]:
+    """The lines of one event, cleaned for a terminal. `running` remembers what a command's output has shown already;
+    without it that output comes with its result alone."""
     kind = event["kind"]
+    if running is not None and kind in OF_COMMANDS:
+        event = {**event, "data": OF_COMMANDS[kind](running, event.get("data") or {})}
     # What the gateway saw of files is the timeline's; the live view has the tools' and commands' own words.
     shown = KINDS.get(kind, _quiet if kind.startswith("file.") else _plain)
     for text, style in shown(event, event.get("data") or {}):
@@ -158,6 +162,22 @@ def _iteration_failed(event: Event, data: dict[str, Any]) -> Iterator[Line]:
     yield f"iteration {event['iteration']} failed: {_short(reason, 400)}".rstrip(": "), "red"
 
 
+def _with_lines(running: Running, data: dict[str, Any]) -> dict[str, Any]:
+    return {**data, "lines": running.lines(data)}
+
+
+def _with_rest(running: Running, data: dict[str, Any]) -> dict[str, Any]:
+    return {**data, "stdout": running.rest(data), "stderr": ""}
+
+
+OF_COMMANDS = {"dispatch.output": _with_lines, "dispatch.completed": _with_rest}
+
+
+def _dispatch_output(event: Event, data: dict[str, Any]) -> Iterator[Line]:
+    for line in data.get("lines") or ():
+        yield "    " + line[:LINE_CHARACTERS_MAX], ""
+
+
 KINDS: dict[str, Callable[[Event, dict[str, Any]], Iterator[Line]]] = {
     "execution.created": _quiet,
     "execution.started": _quiet,
@@ -179,6 +199,7 @@ KINDS: dict[str, Callable[[Event, dict[str, Any]], Iterator[Line]]] = {
     "container.killed": _said("  container killed: {reason}", "yellow"),
     "container.removed": _said("  container {name} removed", "dim"),
     "dispatch.sent": _quiet,
+    "dispatch.output": _dispatch_output,
     "dispatch.completed": _dispatch_completed,
     "tool.called": _tool_called,
     "tool.allowed": _quiet,

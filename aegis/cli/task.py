@@ -14,6 +14,7 @@ from aegis.cli.client import Client
 from aegis.cli.events import PASSING, describe
 from aegis.cli.failures import CommandFailed, Exit
 from aegis.cli.output import Format, Live, Output, clean, fields, print_json, print_json_line, say, table, when
+from aegis.cli.running import Running
 from aegis.cli.session import connect, execution_id
 
 app = typer.Typer(name="task", help="Executions: runs of an agent until a verdict.", no_args_is_help=True)
@@ -54,23 +55,25 @@ def execute(
     _finish(client, task, output)
 
 
-def watch(client: Client, task: str, output: Format, *, show: bool, after: int = 0) -> None:
+def watch(
+    client: Client, task: str, output: Format, *, show: bool, after: int = 0, running: Running | None = None
+) -> None:
     """Until its end. An interrupt asks, and ends this command whatever the answer."""
-    live = Live()
+    live, running = Live(), running or Running()
     try:
         for event in client.follow(task, after):
             if show:
-                _show(event, output, live)
+                _show(event, output, live, running)
     except KeyboardInterrupt:
         live.clear()
         _interrupted(client, task)
 
 
-def _show(event: dict[str, Any], output: Format, live: Live) -> None:
+def _show(event: dict[str, Any], output: Format, live: Live, running: Running) -> None:
     if output is Format.JSON:
         print_json_line(event)
         return
-    for line, style in describe(event):
+    for line, style in describe(event, running):
         live.passing(line, style) if event["kind"] in PASSING else live.line(line, style)
 
 
@@ -201,13 +204,13 @@ def logs(context: typer.Context, task: Task, follow: Follow = False, output: Out
     """
     client = connect(context)
     found = execution_id(client, task)
-    last, live = 0, Live()
+    last, live, running = 0, Live(), Running()
     for event in stored_events(client, found):
         last = event["sequence"]
-        _show(event, output, live)
+        _show(event, output, live, running)
     live.clear()
     if follow and client.get(f"/v1/executions/{found}")["state"] not in ENDED:
-        watch(client, found, output, show=True, after=last)
+        watch(client, found, output, show=True, after=last, running=running)
 
 
 def stored_events(client: Client, task: str) -> Iterator[dict[str, Any]]:

@@ -44,6 +44,7 @@ from aegis.services.conversation import CONVERSATION_CHARACTERS_MAX, Conversatio
 from aegis.services.outcomes import IterationFailed
 from aegis.services.rates import RateLimits, allowed_calls
 from aegis.services.recorder import Journal
+from aegis.services.running_output import RunningOutput
 from aegis.services.tools import EVENT_CHARACTERS_MAX, ToolBox, ToolContext, ToolResult, only_result
 from aegis.services.volumes import MountedVolume
 from aegis.services.workspaces import Files, Workspaces
@@ -76,6 +77,7 @@ class Session:
     conversation: Conversation
     tools: ToolContext
     ended: asyncio.Future[FinalResponse]
+    output: RunningOutput = field(default_factory=RunningOutput)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     step: asyncio.Task[dict[str, Any]] | None = None
     calls: set[asyncio.Task[ToolResult]] = field(default_factory=set)  # by processes in the container
@@ -211,6 +213,18 @@ class InnerLoop:
             elif dispatch_id not in conversation.taken:
                 raise Conflict(f"Dispatch {dispatch_id} is none of iteration {session.number}")
         return await self._next(session)
+
+    async def dispatch_output(self, execution_id: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """Tell what the pending dispatch has written so far. Conflict when it is not pending, or has told enough."""
+        session = self._session(execution_id)
+        async with session.lock:
+            pending = session.conversation.pending
+            if pending is None or pending.dispatch_id != payload["dispatch_id"]:
+                raise Conflict(f"Dispatch {payload['dispatch_id']} is not under way")
+            news = session.output.take(payload)
+            if news is not None:
+                await session.tools.journal.tell("dispatch.output", **news)
+        return {"type": "noted"}
 
     # ---- for processes in the container, through SMCP ----
 

@@ -229,6 +229,9 @@ class MemoryLoop:
     async def generate(self, execution_id: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"type": "dispatch", "dispatch_id": "d1", "action": "exec", "command": "true", "args": []}
 
+    async def dispatch_output(self, execution_id: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"type": "noted"}
+
     async def dispatch_result(self, execution_id: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         self.results[str(payload["dispatch_id"])] = payload
         return {"type": "final", "content": "done", "tool_calls_executed": 1, "conversation": []}

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from aegis.cli.events import KINDS, OUTPUT_LINES_MAX, describe
 from aegis.cli.output import bar
+from aegis.cli.running import Running
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),
@@ -98,3 +99,23 @@ def test_a_failure_of_the_model_says_whether_it_is_tried_again() -> None:
     assert lines("model.fallback", alias="default", fallback="small", error="HTTP 503") == [
         "  model default is given up, small answers: HTTP 503"
     ]
+
+
+def show(running: Running, kind: str, **data: Any) -> list[str]:
+    event = {"kind": kind, "iteration": 1, "data": {"dispatch_id": "d", **data}}
+    return [text.strip() for text, _ in describe(event, running)]
+
+
+def test_what_a_command_has_shown_is_not_shown_again_with_its_result() -> None:
+    running = Running()
+    assert show(running, "dispatch.output", stdout="one\ntw", stderr="") == ["one"]
+    assert show(running, "dispatch.output", stdout="o\nthr", stderr="warning\n") == ["two", "warning"]
+    told = show(running, "dispatch.completed", stdout="one\ntwo\nthree\nfour\n", stderr="warning\n", exit_code=3)
+    assert told == ["three", "four", "exit code 3"]
+
+
+def test_a_result_without_what_was_shown_is_shown_whole() -> None:
+    running = Running()
+    assert show(running, "dispatch.output", stdout="x\n", stderr="", skipped_bytes=9) == ["(9 bytes left out)", "x"]
+    assert show(running, "dispatch.completed", stdout="only the end\n", exit_code=0) == ["only the end"]
+    assert show(running, "dispatch.completed", stdout="x\n", exit_code=0) == ["x"]

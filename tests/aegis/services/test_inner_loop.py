@@ -20,6 +20,7 @@ from aegis.services.conversation import CALLS_IN_ONE_ANSWER_MAX, Conversation
 from aegis.services.inner_loop import AGENT_CALLS_MAX, ROUNDS_MAX, InnerLoop, Session
 from aegis.services.outcomes import IterationFailed
 from aegis.services.recorder import Journal
+from aegis.services.running_output import OUTPUT_CHARACTERS_MAX
 from aegis.services.tools import ToolResult
 from tests.support import samples
 from tests.support.clock import settle
@@ -380,3 +381,46 @@ async def test_calls_of_an_answer_that_was_cut_are_told_to_the_model() -> None:
     world = World.make(FakeModel([cut, answer("done")]))
     async with talk(world) as bootstrap:
         assert "cannot be read: it was cut" in (await bootstrap.generate())["conversation"][-2]["content"]
+
+
+def output(dispatch_id: str, sequence: int, stdout: str = "", skipped: int = 0) -> dict[str, Any]:
+    return {
+        "dispatch_id": dispatch_id,
+        "sequence": sequence,
+        "stdout": stdout,
+        "stderr": "",
+        "skipped_bytes": skipped,
+    }
+
+
+async def told(world: World, execution: Execution) -> list[str]:
+    events = await world.store.list_events(execution.id)
+    return [event.data["stdout"] for event in events if event.kind == "dispatch.output"]
+
+
+async def test_output_is_told_while_its_dispatch_is_pending_and_once() -> None:
+    world = World.make(FakeModel([answer("", RUN), answer("done")]))
+    async with talk(world) as bootstrap:
+        dispatch = (await bootstrap.generate())["dispatch_id"]
+        tell = bootstrap.loop.dispatch_output
+        for sequence, text in ((0, "a"), (1, "b\0"), (1, "b again"), (0, "a again"), (2, "c")):
+            assert await tell(bootstrap.execution.id, output(dispatch, sequence, text)) == {"type": "noted"}
+        with pytest.raises(Conflict, match="not under way"):
+            await tell(bootstrap.execution.id, output("another", 9, "x"))
+        await bootstrap.report(dispatch)
+        with pytest.raises(Conflict, match="not under way"):
+            await tell(bootstrap.execution.id, output(dispatch, 3, "late"))
+        assert await told(world, bootstrap.execution) == ["a", "b\ufffd", "c"]
+
+
+async def test_a_dispatch_tells_no_more_than_its_bound_and_the_next_one_tells_again() -> None:
+    world = World.make(FakeModel([answer("", RUN), answer("", RUN), answer("done")]))
+    async with talk(world) as bootstrap:
+        first = (await bootstrap.generate())["dispatch_id"]
+        piece, tell = "x" * 8192, bootstrap.loop.dispatch_output
+        with pytest.raises(Conflict, match="told enough"):
+            for sequence in range(OUTPUT_CHARACTERS_MAX):
+                await tell(bootstrap.execution.id, output(first, sequence, piece))
+        assert len(await told(world, bootstrap.execution)) == OUTPUT_CHARACTERS_MAX // len(piece)
+        second = (await bootstrap.report(first))["dispatch_id"]
+        assert await tell(bootstrap.execution.id, output(second, 0, "again")) == {"type": "noted"}
