@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 from aegis.domain.events import Event
 from aegis.domain.execution import Agent, Execution, ExecutionState
+from aegis.domain.images import LocalImage, PullProgress
 from aegis.domain.iteration import Iteration
 from aegis.domain.llm import Finish as Finish
 from aegis.domain.llm import Message as Message
@@ -113,14 +114,6 @@ class ManagedObject:
 
 
 @dataclass(frozen=True, slots=True)
-class PullProgress:
-    image: str
-    status: str
-    bytes_done: int
-    bytes_total: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class NetworkInfo:
     name: str
     subnet: str
@@ -135,8 +128,8 @@ class ContainerRuntime(Protocol):
 
     async def ensure_image(
         self, image: str, policy: PullPolicy, on_progress: Callable[[PullProgress], None] | None = None
-    ) -> str:
-        """Make the image present by the policy; returns its id. Concurrent pulls of one image share one pull.
+    ) -> LocalImage:
+        """Make the image present by the policy. Concurrent pulls of one image share one pull.
         ImageNotFound (`Never` and missing, or the registry has none), ImagePullFailed."""
         ...
 

@@ -11,6 +11,7 @@ Exit code: 0 after a final response, 1 when it gave up or was told to stop.
 
 from __future__ import annotations
 
+import codecs
 import http.client
 import json
 import os
@@ -20,10 +21,11 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, Dict, List, Mapping, NoReturn, Optional, Set, Tuple  # noqa: UP035 - evaluated on Python 3.8
+from typing import Any, Callable, Dict, List, Mapping, NoReturn, Optional, Set, Tuple  # noqa: UP035 - Python 3.8
 from urllib.parse import urlencode, urlsplit
 
 Json = Dict[str, Any]  # noqa: UP006 - evaluated on Python 3.8
+Tell = Callable[[Json], bool]
 
 REPLY_BYTES_MAX = 64 * 1024 * 1024  # a final response carries the whole conversation
 OUTPUT_BYTES_DEFAULT = 512 * 1024
@@ -34,6 +36,9 @@ BACKOFF_MAX_SECONDS = 10.0
 ANSWER_SLACK_SECONDS = 15.0  # on top of the model's own time: the orchestrator's work and the network's
 OUTAGE_SECONDS = 90.0  # a restart of the daemon, with room
 DRAIN_SECONDS = 0.5  # for output still in the pipe when the command has ended
+STREAM_BYTES = 8192  # of each stream in one message of output: a tail, like everything here
+STREAM_PAUSE_SECONDS = 0.5  # between two of them, and a hundredth of the time the command has run already
+STREAM_PATIENCE_SECONDS = 5.0
 EXIT_NOT_RUN = -1
 EXIT_CANNOT_EXECUTE = 126  # as a shell would say
 EXIT_NOT_FOUND = 127
@@ -104,9 +109,24 @@ class Orchestrator:
             time.sleep(pause)
             backoff = min(backoff * 2, BACKOFF_MAX_SECONDS)
 
-    def _attempt(self, method: str, path: str, body: Optional[bytes]) -> Tuple[int, float, bytes]:  # noqa: UP006,UP045
+    def tell(self, message: Mapping[str, Any]) -> bool:
+        """Say it once, for people who follow: what does not get through is lost. False: it is not wanted."""
+        body = json.dumps(message).encode("ascii")
+        try:
+            status, _, _ = self._attempt("POST", self._prefix, body, STREAM_PATIENCE_SECONDS)
+        except (OSError, http.client.HTTPException, GaveUp):
+            return True
+        return not 400 <= status < 500
+
+    def _attempt(
+        self,
+        method: str,
+        path: str,
+        body: Optional[bytes],  # noqa: UP045
+        seconds: Optional[float] = None,  # noqa: UP045
+    ) -> Tuple[int, float, bytes]:  # noqa: UP006
         kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
-        connection = kind(self._host, self._port, timeout=self._attempt_seconds)
+        connection = kind(self._host, self._port, timeout=seconds or self._attempt_seconds)
         try:
             headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
             connection.request(method, path, body, headers)
@@ -165,6 +185,8 @@ class Tail:
         self._buffer = bytearray()
         self._lock = threading.Lock()
         self._taken = False
+        self._fresh = bytearray()  # the end of what `news` has not given yet
+        self._skipped = 0
         self.truncated = False
         self._thread = threading.Thread(target=self._read, name="aegis-output", daemon=True)
         self._thread.start()
@@ -182,6 +204,19 @@ class Tail:
                 if len(self._buffer) > self._bytes_max:
                     self.truncated = True
                     del self._buffer[: len(self._buffer) - self._bytes_max]
+                self._fresh += chunk
+                over = max(0, len(self._fresh) - STREAM_BYTES)
+                self._skipped += over
+                del self._fresh[:over]
+
+    def news(self) -> Tuple[str, int]:  # noqa: UP006
+        """What has come since the last call, at most `STREAM_BYTES` of it; and how many bytes before that are left out.
+        A character whose rest is still to come is kept for the next time."""
+        with self._lock:
+            text, used = codecs.utf_8_decode(bytes(self._fresh), "replace", False)
+            del self._fresh[:used]
+            skipped, self._skipped = self._skipped, 0
+        return text.replace("\0", "\ufffd"), skipped
 
     def take(self, drain_seconds: float) -> str:
         """What there is, waiting at most `drain_seconds` for the end of the pipe. NUL bytes are replaced as well as
@@ -192,11 +227,39 @@ class Tail:
             return bytes(self._buffer).decode("utf-8", "replace").replace("\0", "\ufffd")
 
 
+class Stream:
+    """Tells a command's output while it runs, from a thread of its own: each half second, rarer the longer it runs. The
+    result is what counts, so nothing here is repeated, and nobody waits for it."""
+
+    def __init__(self, tell: Tell, out: Tail, err: Tail) -> None:
+        self._tell = tell
+        self._tails = (out, err)
+        self._ended = threading.Event()
+        threading.Thread(target=self._run, name="aegis-stream", daemon=True).start()
+
+    def end(self) -> None:
+        self._ended.set()
+
+    def _run(self) -> None:
+        started, pause, sequence = time.monotonic(), STREAM_PAUSE_SECONDS, 0
+        while not self._ended.wait(pause):
+            pause = max(STREAM_PAUSE_SECONDS, (time.monotonic() - started) / 100)
+            (stdout, first), (stderr, second) = (tail.news() for tail in self._tails)
+            if not (stdout or stderr):
+                continue
+            news = {"sequence": sequence, "stdout": stdout, "stderr": stderr, "skipped_bytes": first + second}
+            sequence += 1
+            if not self._tell(news):
+                return
+
+
 class Commands:
     """Runs commands, each in a process group of its own, and can kill all of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Optional[Callable[[str, Json], bool]] = None) -> None:  # noqa: UP045
+        """`tell`: where the output of a dispatch goes while it runs; see `Stream`."""
         self._groups: Set[int] = set()  # noqa: UP006
+        self.tell = tell
 
     def run(self, dispatch: Mapping[str, Any]) -> Json:
         """Always a result: whatever goes wrong is told to the model as the command's outcome."""
@@ -239,7 +302,7 @@ class Commands:
         out, err = (Tail(os.dup(pipe.fileno()), bytes_max) for pipe in (process.stdout, process.stderr))
         process.stdout.close()
         process.stderr.close()
-        note = ""
+        note, stream = "", self._stream(dispatch, out, err)
         try:
             code = process.wait(timeout)
             code = 128 - code if code < 0 else code  # killed by a signal, said as shells do: -1 means we did it
@@ -247,10 +310,17 @@ class Commands:
             self._kill(process.pid)
             process.wait()
             code, note = EXIT_NOT_RUN, f"timed out after {timeout:g} s and was killed"
+        finally:
+            if stream is not None:
+                stream.end()
         stdout, stderr = out.take(DRAIN_SECONDS), err.take(DRAIN_SECONDS)
         if note:
             stderr = f"{stderr.rstrip()}\n{note}".lstrip()
         return outcome(code, stdout, stderr, out.truncated or err.truncated)
+
+    def _stream(self, dispatch: Mapping[str, Any], out: Tail, err: Tail) -> Optional[Stream]:  # noqa: UP045
+        tell, dispatch_id = self.tell, str(dispatch.get("dispatch_id"))
+        return None if tell is None else Stream(lambda news: tell(dispatch_id, news), out, err)
 
     def _kill(self, group: int) -> None:
         try:
@@ -303,6 +373,14 @@ def run_iteration(orchestrator: Orchestrator, commands: Commands, execution_id: 
     say(f"final response after {reply.get('tool_calls_executed', 0)} tool calls")
 
 
+def number_from(name: str, default: str) -> float:
+    text = os.environ.get(name, default)
+    try:
+        return float(text)
+    except ValueError:
+        raise GaveUp(f"{name} is {text!r}, wanted a number") from None
+
+
 def main() -> int:
     commands = Commands()
 
@@ -314,11 +392,13 @@ def main() -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     try:
-        timeout = float(os.environ.get("AEGIS_LLM_TIMEOUT_SECONDS", "300"))
-        iteration = int(os.environ.get("AEGIS_ITERATION", "1"))
+        timeout = number_from("AEGIS_LLM_TIMEOUT_SECONDS", "300")
+        iteration = int(number_from("AEGIS_ITERATION", "1"))
         execution_id = os.environ["AEGIS_EXECUTION_ID"]
         base_url, token = os.environ["AEGIS_ORCHESTRATOR_URL"], os.environ["AEGIS_DISPATCH_TOKEN"]
         orchestrator = Orchestrator(base_url, token, execution_id, timeout)
+        identity = {"type": "dispatch_output", "execution_id": execution_id}
+        commands.tell = lambda dispatch_id, news: orchestrator.tell({**identity, "dispatch_id": dispatch_id, **news})
         run_iteration(orchestrator, commands, execution_id, iteration)
     except KeyError as missing:
         say(f"gave up: the environment variable {missing.args[0]} is not set")

@@ -180,8 +180,8 @@ def container_settings(
         mount_options=options,
         image_of=image_of,
         default_pull_policy=config.runtime.image_pull_policy,
-        bootstrap=bootstrap.source(),
-        bootstrap_command=bootstrap.COMMAND,
+        bootstrap=bootstrap.files_for_containers(),
+        bootstrap_command=bootstrap.command_for,
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 from uuid import uuid4
 
 from aegis.domain.execution import Execution
+from aegis.domain.images import LocalImage
 from aegis.domain.labels import execution_labels
 from aegis.domain.manifest import AccessMode, PullPolicy, Runtime
 from aegis.domain.mounts import read_only
@@ -30,8 +31,6 @@ from aegis.services.volumes import MountedVolume, working_directory
 
 logger = logging.getLogger(__name__)
 
-BOOTSTRAP_PATH: Final = "/aegis/bootstrap.py"
-BOOTSTRAP_COMMAND: Final = ("python3", BOOTSTRAP_PATH)
 REMOVE_SECONDS: Final = 300.0  # of all removals of one container; what is left then is the reconciler's
 REMOVE_RETRIES: Final = Retries(attempts_max=3, pause_seconds=1.0)
 LOG_TAIL_BYTES: Final = 16 * 1024
@@ -72,8 +71,8 @@ class ContainerSettings:
     mount_options: Callable[[str | None], str]  # of a mount profile (None: the node's default), the whole `o=`
     image_of: Callable[[Runtime], Image]  # the image named, or the one a language and version mean; AegisError: none
     default_pull_policy: PullPolicy
-    bootstrap: bytes
-    bootstrap_command: tuple[str, ...] = BOOTSTRAP_COMMAND
+    bootstrap: Mapping[str, bytes]  # path in an agent's container -> content: the same for all
+    bootstrap_command: Callable[[str], tuple[str, ...]]  # what starts a container of an architecture
     environment: Mapping[str, str] = field(default_factory=dict)  # of every container; the image's and manifest's win
 
 
@@ -91,7 +90,9 @@ class ContainerMaker:
         policy = runtime.image_pull_policy or self._settings.default_pull_policy
         return self._settings.image_of(runtime).reference, policy
 
-    def agent(self, execution: Execution, number: int, token: str, mounted: Sequence[MountedVolume]) -> ContainerSpec:
+    def agent(
+        self, execution: Execution, number: int, image: LocalImage, token: str, mounted: Sequence[MountedVolume]
+    ) -> ContainerSpec:
         """The agent's own: bootstrap and the token are in it, the prompt is not."""
         own = {
             "AEGIS_ORCHESTRATOR_URL": self.orchestrator_url(execution),
@@ -105,23 +106,30 @@ class ContainerMaker:
         return self._spec(
             execution,
             number,
+            image,
             mounted,
             kind="agent",
-            command=self._settings.bootstrap_command,
+            command=self._settings.bootstrap_command(image.architecture),
             own=own,
-            files={BOOTSTRAP_PATH: self._settings.bootstrap},
+            files=self._settings.bootstrap,
         )
 
     def validator(
-        self, execution: Execution, number: int, command: tuple[str, ...], mounted: Sequence[MountedVolume]
+        self,
+        execution: Execution,
+        number: int,
+        image: LocalImage,
+        command: tuple[str, ...],
+        mounted: Sequence[MountedVolume],
     ) -> ContainerSpec:
         """A script validator's: the agent's image, limits, files and network, and nothing to call us with."""
-        return self._spec(execution, number, mounted, kind="validator", command=command, own={}, files={})
+        return self._spec(execution, number, image, mounted, kind="validator", command=command, own={}, files={})
 
     def _spec(
         self,
         execution: Execution,
         number: int,
+        image: LocalImage,
         mounted: Sequence[MountedVolume],
         *,
         kind: Literal["agent", "validator"],
@@ -130,13 +138,14 @@ class ContainerMaker:
         files: Mapping[str, bytes],
     ) -> ContainerSpec:
         manifest, resources = execution.manifest, execution.manifest.resources
-        image, place = self._settings.image_of(manifest.runtime), self._settings.place(execution.id)
+        needed = self._settings.image_of(manifest.runtime).environment
+        place = self._settings.place(execution.id)
         node = {**self._settings.environment, **self._settings.way_out(execution, place)}
         return ContainerSpec(
             name=f"aegis-{kind}-{uuid4()}",
-            image=image.reference,
+            image=image.id,  # not its name, which may mean another one by the next iteration
             command=command,
-            environment={**node, **image.environment, **manifest.environment, **own},
+            environment={**node, **needed, **manifest.environment, **own},
             uid=execution.container_uid,
             gid=execution.container_gid,
             cpu_quota=resources.cpu_quota,

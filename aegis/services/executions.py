@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from aegis.domain.execution import Execution, ExecutionEvent, ExecutionState
+from aegis.domain.images import LocalImage, PullProgress
 from aegis.domain.iteration import Iteration, IterationState
 from aegis.domain.manifest import ExecutionMode, ExecutionPlan
 from aegis.domain.refinement import summary_of
 from aegis.errors import AegisError, WorldError
-from aegis.ports import Clock, ContainerRuntime, EventSink, PullProgress, Store
+from aegis.ports import Clock, ContainerRuntime, EventSink, Store
 from aegis.services.containers import ContainerMaker
 from aegis.services.iterations import IterationRunner, Work
 from aegis.services.recorder import Journal
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 PROGRESS_SECONDS: Final = 1.0
 RELEASE_SECONDS: Final = 120.0
+DIGESTS_TOLD_MAX: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +94,9 @@ class ExecutionRunner:
             started, expect=ExecutionState.PENDING, events=[journal.event("execution.started", ground=ground)]
         )
         journal.wake()
-        await self._pull(started, journal)
+        image = await self._pull(started, journal)
         mounted = [await self._volumes.attach(started, spec) for spec in execution.manifest.volumes]
-        return Work(started, token, mounted, journal)
+        return Work(started, image, token, mounted, journal)
 
     async def _in_time(self, work: Work) -> Outcome:
         """The limit counts from the first iteration: how long a pull takes is not the agent's business."""
@@ -124,8 +126,9 @@ class ExecutionRunner:
 
     # ---- the image ----
 
-    async def _pull(self, execution: Execution, journal: Journal) -> None:
-        """Make the image present by the policy. Its progress becomes an event a second at most."""
+    async def _pull(self, execution: Execution, journal: Journal) -> LocalImage:
+        """The image, made present by the policy and told by its id and digests. Its progress becomes an event a second
+        at most."""
         image, policy = self._maker.image(execution.manifest.runtime)
         latest: list[PullProgress] = []
 
@@ -138,7 +141,7 @@ class ExecutionRunner:
         await journal.tell("image.pulling", image=image, policy=policy.value)
         reporting = asyncio.create_task(self._report(journal, latest), name=f"pull of {execution.id}")
         try:
-            image_id = await retried(
+            present = await retried(
                 self._clock,
                 self._retries,
                 lambda: self._runtime.ensure_image(image, policy, note),
@@ -147,7 +150,14 @@ class ExecutionRunner:
         finally:
             reporting.cancel()
             await asyncio.gather(reporting, return_exceptions=True)
-        await journal.tell("image.pulled", image=image, image_id=image_id)
+        await journal.tell(
+            "image.pulled",
+            image=image,
+            image_id=present.id,
+            digests=list(present.digests[:DIGESTS_TOLD_MAX]),
+            architecture=present.architecture,
+        )
+        return present
 
     async def _report(self, journal: Journal, latest: list[PullProgress]) -> None:
         while True:

@@ -22,6 +22,7 @@ from typing import Any, Final
 from aegis.domain import refinement
 from aegis.domain.briefing import task_prompt
 from aegis.domain.execution import Execution
+from aegis.domain.images import LocalImage
 from aegis.domain.iteration import Iteration, IterationState
 from aegis.domain.manifest import AgentManifest
 from aegis.domain.text import shorten
@@ -43,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 EXIT_SECONDS: Final = 10.0  # for the container to end by itself after the final response
 LOG_SHOWN: Final = 2_000
+CANNOT_RUN: Final = (126, 127)  # the image's own fault: another container of it would do the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Work:
     """What the iterations of one execution share."""
 
     execution: Execution
+    image: LocalImage
     token: str
     mounted: Sequence[MountedVolume]
     journal: Journal
@@ -127,7 +130,7 @@ class IterationRunner:
 
     async def _attempt(self, work: Work, number: int, prompt: str, journal: Journal) -> Answer:
         execution = work.execution
-        spec = self._maker.agent(execution, number, work.token, work.mounted)
+        spec = self._maker.agent(execution, number, work.image, work.token, work.mounted)
         async with (
             self._inner_loop.session(execution, number, prompt, work.mounted) as session,
             self._containers.running(spec, journal) as container_id,
@@ -190,7 +193,8 @@ class IterationRunner:
             raise IterationFailed(f"the container ran out of memory (limit {limit} bytes){said}", exit_code=code)
         if not session.contacted:
             why = f"; {ended.error}" if ended.error else ""
-            raise self._unreached(session.execution, f"ended with exit code {code}", said + why)
+            ending = f"ended with exit code {code}"
+            raise self._unreached(session.execution, ending, said + why, retryable=code not in CANNOT_RUN)
         raise IterationFailed(
             f"the container ended with exit code {code} before a final response{said}", exit_code=code
         )
@@ -202,7 +206,7 @@ class IterationRunner:
     def _unreached(self, execution: Execution, ending: str, said: str, *, retryable: bool = True) -> ContainerFailed:
         return ContainerFailed(
             f"The agent's container {ending} and has never reached {self._maker.orchestrator_url(execution)}{said}",
-            next_step="Can a container on this network open that address? Is there a python3 in the image?",
+            next_step="Can a container on this network open that address?",
             retryable=retryable,
         )
 
@@ -263,7 +267,7 @@ class IterationRunner:
     async def _script(
         self, work: Work, number: int, command: tuple[str, ...], timeout_seconds: float, journal: Journal
     ) -> ScriptResult:
-        spec = self._maker.validator(work.execution, number, command, work.mounted)
+        spec = self._maker.validator(work.execution, number, work.image, command, work.mounted)
         async with self._containers.running(spec, journal) as container_id:
             try:
                 ended = await within(self._clock, timeout_seconds, self._wait(container_id), f"validator {spec.name}")

@@ -13,10 +13,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from aegis.domain.images import LocalImage, PullProgress
 from aegis.domain.labels import MANAGED
 from aegis.domain.manifest import PullPolicy
 from aegis.errors import AegisError, ContainerFailed, Denied, ImageNotFound, MountFailed, NotFound
-from aegis.ports import ContainerExit, ContainerSpec, EngineInfo, ManagedObject, NetworkInfo, NfsMount, PullProgress
+from aegis.ports import (
+    ContainerExit,
+    ContainerSpec,
+    EngineInfo,
+    ManagedObject,
+    NetworkInfo,
+    NfsMount,
+)
 from tests.support.fakes_gateway import FakeGateway, FakeWorkspace
 
 KILLED = 137
@@ -86,19 +94,20 @@ class FakeRuntime:
 
     async def ensure_image(
         self, image: str, policy: PullPolicy, on_progress: Callable[[PullProgress], None] | None = None
-    ) -> str:
-        async def work() -> str:
+    ) -> LocalImage:
+        async def work() -> LocalImage:
+            found = LocalImage(f"sha256:{image}", "amd64", (f"{image.partition(':')[0]}@sha256:of-the-registry",))
             if policy is PullPolicy.NEVER or (policy is PullPolicy.IF_NOT_PRESENT and image in self.present):
                 if image not in self.present:
                     raise ImageNotFound(f"Image {image} is not present, and the policy is Never")
-                return f"sha256:{image}"
+                return found
             self.pulls.append(image)
             if on_progress is not None:
                 on_progress(PullProgress(image, "Downloading", 5, 10))
             if image not in self.registry:
                 raise ImageNotFound(f"No registry has {image}")
             self.present.add(image)
-            return f"sha256:{image}"
+            return found
 
         return await self._faulty("ensure_image", work)
 
@@ -134,7 +143,7 @@ class FakeRuntime:
 
     async def create(self, spec: ContainerSpec) -> str:
         async def work() -> str:
-            if spec.image not in self.present:
+            if spec.image.removeprefix("sha256:") not in self.present:
                 raise ImageNotFound(f"No such image: {spec.image}")
             for container in self.containers.values():
                 if container.spec.name == spec.name:

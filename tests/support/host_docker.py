@@ -19,10 +19,12 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from http.client import HTTPConnection
 from pathlib import Path
 from socket import AF_UNIX, SOCK_STREAM, socket
 from typing import Any
+from urllib.parse import urlencode
 
 BUSYBOX = "aegis-test/busybox:1"
 BUSYBOX_PATH = "/usr/bin/busybox"  # busybox-static: an image of one file
@@ -101,6 +103,10 @@ class HostDocker:
     def inside(self, command: Sequence[str]) -> list[str]:
         return ["nsenter", "-t", str(self._first_pid()), "-m", "-n", "-p", "--", *command]
 
+    def in_its_network(self, command: Sequence[str]) -> list[str]:
+        """Replaced by the command, unlike `inside`: whoever kills the process kills the command."""
+        return ["nsenter", "-t", str(self._first_pid()), "-n", "--", *command]
+
     def spawn(self, command: Sequence[str], log: Any) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(self.inside(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self._running.append(process)
@@ -135,6 +141,38 @@ class HostDocker:
             assert response.status < 400, f"{method} {path}: {response.status} {answer.decode()}"
         return answer if raw else json.loads(answer or b"null")
 
+    def import_image(self, name: str, content: bytes, *changes: str) -> None:
+        """An image from a tar archive, with lines of a Dockerfile applied to it."""
+        repository, _, tag = name.rpartition(":")
+        query = {"fromSrc": "-", "repo": repository, "tag": tag, "changes": changes}
+        path = "/images/create?" + urlencode(query, doseq=True)
+        answer = self.api("POST", path, content, raw=True)
+        assert b"error" not in answer, answer.decode()
+
+    def load_image(self, name: str, layer: bytes, architecture: str) -> None:
+        """An image of one layer that says it is for `architecture`, as `docker load` takes it (`import` says ours)."""
+        digest = sha256(layer).hexdigest()
+        config = {
+            "architecture": architecture,
+            "os": "linux",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+            "history": [{"created": "2026-01-01T00:00:00Z"}],
+        }
+        manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            for path, content in (
+                ("config.json", json.dumps(config).encode()),
+                ("layer.tar", layer),
+                ("manifest.json", json.dumps(manifest).encode()),
+            ):
+                entry = tarfile.TarInfo(path)
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+        answer = self.api("POST", "/images/load?quiet=1", buffer.getvalue(), raw=True)
+        assert b"error" not in answer, answer.decode()
+
     def import_busybox(self) -> None:
         """An image with `/bin/busybox` and its usual names, made as `docker import` does."""
         buffer = io.BytesIO()
@@ -158,8 +196,7 @@ class HostDocker:
                 entry = tarfile.TarInfo(f"bin/{name}")
                 entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
                 tar.addfile(entry)
-        repository, _, tag = BUSYBOX.partition(":")
-        self.api("POST", f"/images/create?fromSrc=-&repo={repository}&tag={tag}", buffer.getvalue(), raw=True)
+        self.import_image(BUSYBOX, buffer.getvalue())
 
     # ---- a registry beside it ----
 

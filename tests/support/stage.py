@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from aegis import bootstrap
+from aiohttp import web
+
 from aegis.adapters.llm import Models, ModelSettings
 from aegis.adapters.signing import SigningKeys
 from aegis.adapters.store.repository import open_store
@@ -37,10 +37,10 @@ from aegis.services.smcp import Smcp
 from aegis.services.timing import SystemClock
 from aegis.services.tools import ToolBox
 from aegis.services.volumes import MountedVolume, VolumeService
+from tests.support.bootstraps import PROGRAMS
 from tests.support.fakes_gateway import FakeGateway
 from tests.support.small_world import API_TOKEN, load_manifest
 
-BOOTSTRAP = str(Path(bootstrap.__file__).with_name("bootstrap.py"))
 TOKEN = "a-dispatch-token-of-this-test"
 
 
@@ -51,7 +51,13 @@ class Stage:
     gateway: FakeGateway
     execution: Execution
     mounted: list[MountedVolume]
-    port: int
+    whole: web.Application
+    server: ApiServer
+    program: list[str]  # what runs as the container
+
+    @property
+    def port(self) -> int:
+        return self.server.port
 
     async def bootstrap(self, **changes: str) -> tuple[int, str]:
         environment = {
@@ -63,9 +69,7 @@ class Stage:
             "AEGIS_LLM_TIMEOUT_SECONDS": "30",
             **changes,
         }
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", BOOTSTRAP), env=environment, stdout=asyncio.subprocess.PIPE
-        )
+        process = await asyncio.create_subprocess_exec(*self.program, env=environment, stdout=asyncio.subprocess.PIPE)
         out, _ = await process.communicate()
         assert process.returncode is not None
         return process.returncode, out.decode()
@@ -131,7 +135,7 @@ async def open_stage(
     server = ApiServer(create_dispatch_app(whole), "127.0.0.1", 0)
     await server.start()
     try:
-        yield Stage(loop, store, gateway, execution, mounted, server.port)
+        yield Stage(loop, store, gateway, execution, mounted, whole, server, PROGRAMS["python"])
     finally:
         await server.close()
         events.close()

@@ -124,7 +124,8 @@ class Daemon:
                 mount_options=lambda profile: f"addr=172.17.0.1,{profile or 'robust'}",
                 image_of=lambda runtime: Image(runtime.image or f"{runtime.language}:{runtime.version}"),
                 default_pull_policy=PullPolicy.IF_NOT_PRESENT,
-                bootstrap=b"bootstrap",
+                bootstrap={"/aegis/bootstrap": b"bootstrap"},
+                bootstrap_command=lambda architecture: ("/aegis/bootstrap", architecture),
             )
         )
         policy = ToolPolicy()

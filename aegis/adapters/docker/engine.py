@@ -14,6 +14,7 @@ from aegis.adapters.docker.networks import Networks
 from aegis.adapters.docker.references import RegistryCredentials
 from aegis.adapters.docker.shelf import Shelf
 from aegis.adapters.docker.volumes import Volumes
+from aegis.domain.images import LocalImage, PullProgress
 from aegis.domain.manifest import PullPolicy
 from aegis.ports import (
     ContainerExit,
@@ -22,7 +23,6 @@ from aegis.ports import (
     ManagedObject,
     NetworkInfo,
     NfsMount,
-    PullProgress,
 )
 
 
@@ -73,7 +73,7 @@ class DockerEngine:
 
     async def ensure_image(
         self, image: str, policy: PullPolicy, on_progress: Callable[[PullProgress], None] | None = None
-    ) -> str:
+    ) -> LocalImage:
         return await self._images.ensure(image, policy, on_progress)
 
     async def ensure_network(

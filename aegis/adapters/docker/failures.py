@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from aegis.adapters.docker.connection import EngineRefused
+from aegis.adapters.docker.payloads import FILES_DIRECTORY
 from aegis.adapters.docker.references import Reference
 from aegis.errors import AegisError, ContainerFailed, ImageNotFound, ImagePullFailed, MountFailed
 
@@ -146,8 +147,15 @@ def container_failure(what: str, refused: EngineRefused) -> AegisError:
 
 def init_failure(command: str, reason: str) -> str:
     """For an exit with 126 or 127 before the command ran."""
-    if "No such file" in reason:
+    # For a foreign program tini (execvp) tries /bin/sh, and tells of that one: what we put in is always there.
+    ours = command.startswith(f"{FILES_DIRECTORY}/")
+    if "No such file" in reason and not ours:
         return f"the image has no command {command!r}: use an image that contains it"
+    if "Exec format error" in reason or ours:
+        return (
+            f"{command!r} is a program for another architecture than the engine's host: use an image for the host's, "
+            "or let the host run foreign programs (Debian: `sudo apt install qemu-user-static binfmt-support`)"
+        )
     return f"the image's command {command!r} cannot be executed: {reason}"
 
 

@@ -19,7 +19,7 @@ ARCHIVE_BYTES_MAX = 16 * 1024 * 1024  # bootstrap and its like: a workspace's fi
 
 def archive(files: Mapping[str, bytes]) -> bytes:
     """Path in /aegis/ -> content, to be extracted at `/`. root's and not writable: the agent's user cannot change what
-    its own bootstrap is. A content that starts with `#!` is executable."""
+    its own bootstrap is. Scripts (`#!`) and programs (ELF) are executable."""
     size = sum(len(content) for content in files.values())
     if size > ARCHIVE_BYTES_MAX:
         raise ValueError(f"files for a container have {size} bytes, at most {ARCHIVE_BYTES_MAX} can be put in")
@@ -30,6 +30,6 @@ def archive(files: Mapping[str, bytes]) -> bytes:
                 raise ValueError(f"a file for a container has the path {path!r}; wanted is one in {FILES_DIRECTORY}/")
             entry = tarfile.TarInfo(path.lstrip("/"))
             entry.size = len(files[path])
-            entry.mode = _EXECUTABLE if files[path].startswith(b"#!") else _READABLE
+            entry.mode = _EXECUTABLE if files[path].startswith((b"#!", b"\x7fELF")) else _READABLE
             tar.addfile(entry, io.BytesIO(files[path]))
     return buffer.getvalue()

@@ -2,7 +2,8 @@
 
 The rules to know: a pull answers 200 at once and reports its failure inside the stream; a stream that ends is no proof
 of success either, so the image is inspected afterwards. One pull serves everybody who waits for the same reference; it
-stops only when nobody waits any more.
+stops only when nobody waits any more. What was loaded from a file has no digests (Docker keeps them with pulls alone),
+so a name with a digest is also looked for under the tag that loading gives it (`references.loaded_name`).
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from urllib.parse import quote
 from aegis.adapters.docker.connection import Connection, EngineRefused, ReplyLost
 from aegis.adapters.docker.failures import pull_failure
 from aegis.adapters.docker.progress import LayerProgress
-from aegis.adapters.docker.references import Reference, RegistryCredentials, auth_header, parse
+from aegis.adapters.docker.references import Reference, RegistryCredentials, auth_header, loaded_name, parse
+from aegis.domain.images import LocalImage, PullProgress
 from aegis.domain.manifest import PullPolicy
 from aegis.errors import ImageNotFound, ImagePullFailed
-from aegis.ports import PullProgress
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +43,8 @@ class Images:
         self._silence_seconds = silence_seconds
         self._pulls: dict[Reference, _Pull] = {}
 
-    async def ensure(self, image: str, policy: PullPolicy, on_progress: Listener | None = None) -> str:
-        """The image's id. `image` may be an id itself, which is only ever looked up."""
+    async def ensure(self, image: str, policy: PullPolicy, on_progress: Listener | None = None) -> LocalImage:
+        """The image as it is there then. `image` may be an id itself, which is only ever looked up."""
         if image.startswith("sha256:"):
             policy = PullPolicy.NEVER
         if policy is not PullPolicy.ALWAYS and (found := await self._inspect(image)) is not None:
@@ -66,7 +67,17 @@ class Images:
             task.cancel()
         await asyncio.gather(*pulls, return_exceptions=True)
 
-    async def _inspect(self, image: str) -> str | None:
+    async def _inspect(self, image: str) -> LocalImage | None:
+        found = await self._show(image)
+        if found is None and "@" in image:
+            found = await self._show(loaded_name(parse(image)))
+        if found is None:
+            return None
+        return LocalImage(
+            str(found["Id"]), str(found.get("Architecture") or ""), tuple(map(str, found.get("RepoDigests") or ()))
+        )
+
+    async def _show(self, image: str) -> dict[str, Any] | None:
         try:
             found: dict[str, Any] = await self._connection.call_again(
                 f"show image {image}", lambda docker: docker.images.inspect(quote(image, safe="/:@"))
@@ -75,7 +86,7 @@ class Images:
             if refused.http_status == 404:
                 return None
             raise
-        return str(found["Id"])
+        return found
 
     async def _pull(self, reference: Reference, on_progress: Listener | None) -> None:
         pull = self._pulls.get(reference)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from aegis.ports import PullProgress
+from aegis.domain.images import PullProgress
 
 _INTERVAL_SECONDS = 0.2  # Docker reports every half megabyte of every layer; listeners may store what they hear
 _LAYERS_MAX = 512  # an image has at most 127; the names come from the peer

@@ -73,6 +73,12 @@ def parse(image: str) -> Reference:
     return Reference(registry, repository, version)
 
 
+def loaded_name(reference: Reference) -> str:
+    """The tag that stands for a digest where the image came from a file: `name:sha256-...`. With a tag: the name as it
+    is."""
+    return f"{reference.name}:{reference.version.replace(':', '-')}"
+
+
 def _split_registry(name: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
     if not slash or not ("." in first or ":" in first or first == "localhost"):

@@ -107,9 +107,10 @@ class Shelf:
             await self._remove_helper(volume)
 
     async def _remove_helper(self, name: str) -> None:
+        """With what an image's VOLUME lines have made for it; the volume that was filled has a name and stays."""
         try:
             await self._connection.call_again(
-                f"remove container {name}", lambda docker: docker.containers.container(name).delete(force=True)
+                f"remove container {name}", lambda docker: docker.containers.container(name).delete(force=True, v=True)
             )
         except EngineRefused as refused:
             if refused.http_status != 404:

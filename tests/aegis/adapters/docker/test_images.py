@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from aegis.adapters.docker import DockerEngine, RegistryCredentials
+from aegis.domain.images import PullProgress
 from aegis.domain.manifest import PullPolicy
 from aegis.errors import ImageNotFound, ImagePullFailed, Refused
-from aegis.ports import PullProgress
 from tests.aegis.adapters.docker.conftest import Connect
 from tests.support import host_docker
 from tests.support.host_docker import BUSYBOX, REGISTRY, REGISTRY_PASSWORD, REGISTRY_USER, HostDocker
@@ -47,20 +47,21 @@ async def test_never_contacts_nobody_and_names_the_way_out(engine: DockerEngine)
 
 
 async def test_a_present_image_is_found_by_name_and_by_id(engine: DockerEngine) -> None:
-    image_id = await engine.ensure_image(BUSYBOX, PullPolicy.IF_NOT_PRESENT)
-    assert image_id.startswith("sha256:")
-    assert await engine.ensure_image(image_id, PullPolicy.ALWAYS) == image_id
-    assert await engine.ensure_image(BUSYBOX, PullPolicy.NEVER) == image_id
+    image = await engine.ensure_image(BUSYBOX, PullPolicy.IF_NOT_PRESENT)
+    assert image.id.startswith("sha256:")
+    assert image.architecture
+    assert await engine.ensure_image(image.id, PullPolicy.ALWAYS) == image
+    assert await engine.ensure_image(BUSYBOX, PullPolicy.NEVER) == image
 
 
 async def test_pull_with_credentials_reports_progress_to_the_end(reader: DockerEngine) -> None:
     heard: list[PullProgress] = []
-    image_id = await reader.ensure_image(IMAGE, PullPolicy.IF_NOT_PRESENT, heard.append)
-    assert image_id.startswith("sha256:")
+    image = await reader.ensure_image(IMAGE, PullPolicy.IF_NOT_PRESENT, heard.append)
+    assert [digest.partition("@")[0] for digest in image.digests] == [IMAGE.rpartition(":")[0]]
     assert {progress.image for progress in heard} == {IMAGE}
     assert heard[-1].status == "Pull complete"
     assert heard[-1].bytes_total is None or heard[-1].bytes_done == heard[-1].bytes_total
-    assert await reader.ensure_image(IMAGE, PullPolicy.NEVER) == image_id
+    assert await reader.ensure_image(IMAGE, PullPolicy.NEVER) == image
 
 
 async def test_concurrent_pulls_all_get_the_image(reader: DockerEngine) -> None:

@@ -9,9 +9,9 @@ import json
 import pytest
 
 from aegis.adapters.docker import DockerEngine, RegistryCredentials
+from aegis.domain.images import PullProgress
 from aegis.domain.manifest import PullPolicy
 from aegis.errors import ImageNotFound, ImagePullFailed
-from aegis.ports import PullProgress
 from tests.aegis.adapters.docker.conftest import Connect
 from tests.support.fake_engine import FakeEngine
 
@@ -47,7 +47,7 @@ async def test_a_waiter_that_is_cancelled_leaves_the_pull_to_the_others(fake: Fa
     with pytest.raises(asyncio.CancelledError):
         await first
     fake.pull_gate.set()
-    assert (await second).startswith("sha256:")
+    assert (await second).id.startswith("sha256:")
     assert (fake.requests[PULL], fake.pulls_cancelled) == (1, 0)
 
 
@@ -60,7 +60,7 @@ async def test_a_pull_nobody_waits_for_any_more_is_stopped(fake: FakeEngine, eng
         await only
     await fake.until(lambda: fake.pulls_cancelled == 1)
     fake.pull_gate.set()
-    assert (await engine.ensure_image("python", PullPolicy.ALWAYS)).startswith("sha256:")
+    assert (await engine.ensure_image("python", PullPolicy.ALWAYS)).id.startswith("sha256:")
 
 
 async def test_closing_the_adapter_ends_its_pulls(fake: FakeEngine, engine: DockerEngine) -> None:
@@ -91,7 +91,7 @@ async def test_a_listener_that_fails_ends_nobodys_pull(fake: FakeEngine, engine:
     def broken(progress: PullProgress) -> None:
         raise LookupError(progress.image)
 
-    assert (await engine.ensure_image("python", PullPolicy.ALWAYS, broken)).startswith("sha256:")
+    assert (await engine.ensure_image("python", PullPolicy.ALWAYS, broken)).id.startswith("sha256:")
 
 
 async def test_an_error_inside_the_stream_is_an_error(fake: FakeEngine, engine: DockerEngine) -> None:
