@@ -154,6 +154,12 @@ class ModelContextTooLong(ModelFailed):
     retryable = False
 
 
+class SecretUnavailable(WorldError):
+    """A secret cannot be had from its store; the message says why, and never holds one."""
+
+    code = "secret_unavailable"
+
+
 class ToolServerFailed(WorldError):
     """A tool server does not run, does not answer, or says what is no MCP. The daemon starts it again by itself."""
 

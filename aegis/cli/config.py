@@ -1,8 +1,10 @@
-"""`aegis config`: is the configuration right, and where does each value come from. Needs no daemon."""
+"""`aegis config`: is the configuration right, and where does each value come from. Needs no daemon; where values are
+secrets of a store, it needs the store, as the daemon will."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -16,6 +18,12 @@ File = Annotated[
 ]
 
 
+def _open_secrets(settings: Any) -> Callable[[str], str]:
+    from aegis.daemon.parts import open_secrets  # here: who has no secrets should not wait for it
+
+    return open_secrets(settings)
+
+
 @app.command()
 def validate(file: File = None, output: Output = Format.TEXT) -> None:
     """Check a configuration: every problem at once, with line, path, found and wanted.
@@ -24,7 +32,7 @@ def validate(file: File = None, output: Output = Format.TEXT) -> None:
     """
     from aegis.cli.documents import load_node_config
 
-    loaded = load_node_config(file)
+    loaded = load_node_config(file, _open_secrets)
     if output is Format.JSON:
         print_json({"valid": True, "source": str(loaded.source)})
     else:
@@ -39,5 +47,5 @@ def explain(file: File = None, output: Output = Format.TEXT) -> None:
     """
     from aegis.cli.documents import load_node_config, print_rows
 
-    loaded = load_node_config(file)
+    loaded = load_node_config(file, _open_secrets)
     print_rows(loaded.explanation, getattr(loaded, "notes", ()), output)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,15 @@ def explain_manifest(text: str, source: str, output: Format) -> None:
     print_rows(loaded.explanation, loaded.notes, output)
 
 
-def load_node_config(path: str | None) -> Any:
-    """The `LoadedConfig` the daemon would run with; CommandFailed with every problem of it."""
+def load_node_config(path: str | None, secrets: Callable[[Any], Callable[[str], str]]) -> Any:
+    """The `LoadedConfig` the daemon would run with; CommandFailed with every problem of it. `secrets` as `load_config`
+    has it."""
     import os
 
     from aegis.config import load_config
 
     try:
-        return load_config(Path(path) if path else None, os.environ)
+        return load_config(Path(path) if path else None, os.environ, secrets=secrets)
     except AegisError as error:
         raise refuse(error) from error
 

@@ -17,6 +17,7 @@ def check(reading: Reading, environ: Mapping[str, str]) -> None:
     _envelope(reading)
     _models(reading)
     _fallbacks(reading)
+    _store(reading)
     _credentials(reading)
     check_contexts(reading, prefix_of(reading))
     _variables(reading, environ)
@@ -64,6 +65,16 @@ def _following(reading: Reading, alias: str) -> set[str]:
         found.add(following)
         following = reading.get(("models", following, "fallback"))
     return found
+
+
+def _store(reading: Reading) -> None:
+    """A store that is named needs a login; one that only stands in the environment may be somebody else's."""
+    said = reading.said.get(("secrets", "address"))
+    if said is None or said.where.startswith("environment VAULT") or said.where.startswith("environment OPENBAO"):
+        return
+    for key, variable in (("role_id", "OPENBAO_ROLE_ID"), ("secret_id", "OPENBAO_SECRET_ID")):
+        if not reading.knows(("secrets", key)):
+            reading.missing((*said.path[:-1], key), f"the store's login, or {variable} in the environment")
 
 
 def _credentials(reading: Reading) -> None:

@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from aegis.config.readers import DATABASE_URL, DOCKER_URL
+from aegis.config.readers import DATABASE_URL, DOCKER_URL, SECRET, URL
 from aegis.documents.contexts import derive_contexts
 from aegis.documents.nodes import Scalar
 from aegis.documents.problems import Path
-from aegis.documents.readers import Mistake, Reader
+from aegis.documents.readers import TEXT, Mistake, Reader
 from aegis.documents.table import Reading, Said
 
 _PROVIDERS = {
@@ -36,8 +36,25 @@ def derive(reading: Reading, environ: Mapping[str, str], base_directory: str) ->
         _below_state(reading, state)
     _gateway(reading)
     _listen(reading)
+    derive_secrets(reading, environ)
     _providers(reading)
     _api_keys(reading, environ)
+
+
+_STORE_VARIABLES = (
+    ("address", URL, ("OPENBAO_ADDR", "VAULT_ADDR"), False),
+    ("namespace", TEXT, ("OPENBAO_NAMESPACE", "VAULT_NAMESPACE"), False),
+    ("ca_file", TEXT, ("OPENBAO_CACERT", "VAULT_CACERT"), False),
+    ("role_id", SECRET, ("OPENBAO_ROLE_ID",), True),
+    ("secret_id", SECRET, ("OPENBAO_SECRET_ID",), True),
+)
+
+
+def derive_secrets(reading: Reading, environ: Mapping[str, str]) -> None:
+    """What the store's own programs read from the environment, where nothing else was said."""
+    for key, reader, names, secret in _STORE_VARIABLES:
+        for name in names:
+            _from_variable(reading, ("secrets", key), reader, environ, name, secret=secret)
     derive_contexts(reading, prefix_of(reading))
 
 
@@ -88,6 +105,7 @@ def _paths(reading: Reading, base_directory: str) -> None:
     aliases = {target[1] for target in reading.said if target[0] == "models"}
     servers = {target[1] for target in reading.said if target[0] == "mcp_servers"}
     targets: list[Path] = [("node", "state_directory"), ("storage", "root"), ("runtime", "registry_path")]
+    targets.append(("secrets", "ca_file"))
     targets += [("models", alias, "script") for alias in aliases]
     targets += [("mcp_servers", server, "cwd") for server in servers]
     for target in targets:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from aegis.config import checks
 from aegis.config.derive import derive
-from aegis.config.model import NodeConfig
-from aegis.config.references import References, SecretSource, no_secret_store
+from aegis.config.model import NodeConfig, SecretStore
+from aegis.config.references import References, SecretOpener, no_secret_store
 from aegis.config.table import BARE_TABLE, ENVELOPE_TABLE, VARIABLES
 from aegis.documents import nodes
 from aegis.documents.build import Row, build, explain
 from aegis.documents.problems import ConfigError, DocumentError, Note, Problem
 from aegis.documents.source import SIZE_CHARACTERS_MAX, parse, read_bytes
-from aegis.documents.table import Reading, Walk
+from aegis.documents.table import Reading, Table, Walk
 
 BUILT_IN = "built-in defaults"
 PATH_VARIABLE = "AEGIS_CONFIG_PATH"
@@ -34,12 +36,14 @@ class LoadedConfig:
     source: str
     explanation: tuple[Row, ...]
     notes: tuple[Note, ...] = ()
+    secrets: tuple[str, ...] = field(default=(), repr=False)  # what came by `secret:`, wherever it stands
 
 
 def load_config(
-    path: Path | None, environ: Mapping[str, str], *, secrets: SecretSource = no_secret_store
+    path: Path | None, environ: Mapping[str, str], *, secrets: SecretOpener = no_secret_store
 ) -> LoadedConfig:
-    """The configuration from `path`, or from the first file there is (see `find_config`).
+    """The configuration from `path`, or from the first file there is (see `find_config`). `secrets` opens the store
+    that the configuration names, when the first `secret:` is met; it blocks.
 
     ConfigError with every problem at once: a file that was named and cannot be read is one.
     """
@@ -81,7 +85,7 @@ def read_config(
     environ: Mapping[str, str],
     *,
     base_directory: str,
-    secrets: SecretSource = no_secret_store,
+    secrets: SecretOpener = no_secret_store,
 ) -> LoadedConfig:
     """Read a configuration's text, in the `kind: NodeConfig` form or the bare one."""
     try:
@@ -92,18 +96,39 @@ def read_config(
     table = ENVELOPE_TABLE if _has_envelope(root) else BARE_TABLE
     # A key written twice, a value that is no number: found before anybody knows which keys hold secrets.
     problems = [replace(problem, secret=True) for problem in problems]
-    walk = Walk(table, source, resolve=References(environ, secrets).resolve, guarded=True)
-    reading = walk.read(root)
-    for name, row in VARIABLES.items():
-        if environ.get(name):
-            walk.read_outside(row, environ[name], f"environment {name}")
+    references = References(environ, _store(root, table, source, environ, base_directory), secrets)
+    reading = _walked(root, table, source, environ, references)
     derive(reading, environ, base_directory)
     checks.check(reading, environ)
     config = build(NodeConfig, table, reading)
     problems = _without_secrets([*problems, *reading.problems], reading)
     if problems or config is None:
         raise ConfigError(source, problems, text)
-    return LoadedConfig(config, source, explain(config, reading), tuple(reading.notes))
+    rows, notes = explain(config, reading), tuple(reading.notes)
+    return LoadedConfig(config, source, rows, notes, references.secrets)
+
+
+def _walked(root: nodes.Node, table: Table, source: str, environ: Mapping[str, str], references: References) -> Reading:
+    walk = Walk(table, source, resolve=references.resolve, guarded=True)
+    reading = walk.read(root)
+    for name, row in VARIABLES.items():
+        if environ.get(name):
+            walk.read_outside(row, environ[name], f"environment {name}")
+    return reading
+
+
+def _store(
+    root: nodes.Node, table: Table, source: str, environ: Mapping[str, str], base_directory: str
+) -> SecretStore | None:
+    """Where secrets are, which has to be known before the rest is read: from a first reading, whose problems the second
+    one finds again."""
+    reading = _walked(root, table, source, environ, References(environ))
+    derive(reading, environ, base_directory)
+    said = {path[1]: each.value for path, each in reading.said.items() if path[0] == "secrets" and len(path) == 2}
+    try:
+        return SecretStore.model_validate(said)
+    except ValidationError:
+        return None
 
 
 def _without_secrets(problems: list[Problem], reading: Reading) -> list[Problem]:

@@ -93,6 +93,19 @@ class TokenPrice(Section):
     output: Annotated[float, Field(ge=0)]
 
 
+class SecretStore(Section):
+    """OpenBao or Vault, logged in to by AppRole. Without an address there is none, and `secret:` is refused."""
+
+    address: str | None = None
+    role_id: SecretStr | None = None
+    secret_id: SecretStr | None = None
+    namespace: str | None = None
+    ca_file: str | None = None
+    mount: str = "secret"  # of the KV engine, version 2
+    approle_mount: str = "approle"
+    timeout_seconds: Seconds = 10.0  # of one call
+
+
 class ModelAlias(Section):
     """One alias. `script` answers from a file (docs/models.md); `openai` is everything that speaks its protocol."""
 
@@ -147,6 +160,7 @@ class NodeConfig(Section):
     api: Api = Api()
     egress: Egress = Egress()
     database: Database
+    secrets: SecretStore = SecretStore()
     models: dict[str, ModelAlias] = {}
     mcp_servers: dict[str, ToolServer] = {}
     registry_credentials: tuple[RegistryCredential, ...] = ()

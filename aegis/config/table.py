@@ -234,6 +234,20 @@ _MODELS = (
     *_unused("llm_selection.strategy", "llm_selection.fallback_provider", "llm_selection.retry_delay_ms"),
 )
 
+_SECRETS = (
+    Field("secrets.address", "secrets.address", URL, "OpenBao or Vault. Else `OPENBAO_ADDR`, `VAULT_ADDR`."),
+    Field("secrets.role_id", "secrets.role_id", SECRET, "Of its AppRole. Else `OPENBAO_ROLE_ID`.", secret=True),
+    Field("secrets.secret_id", "secrets.secret_id", SECRET, "Of its AppRole. Else `OPENBAO_SECRET_ID`.", secret=True),
+    Field("secrets.namespace", "secrets.namespace", TEXT, "Else `OPENBAO_NAMESPACE`, `VAULT_NAMESPACE`."),
+    Field("secrets.ca_file", "secrets.ca_file", FILE_PATH, "Its authority. Else `OPENBAO_CACERT`, `VAULT_CACERT`."),
+    Field("secrets.mount", "secrets.mount", TEXT, "Of the KV engine, version 2: `secret`."),
+    Field("secrets.approle_mount", "secrets.approle_mount", TEXT, "Of the login: `approle`."),
+    Field("secrets.timeout", "secrets.timeout_seconds", DURATION, "For one call."),
+    _documents("secrets.backend.address", "secrets.address", URL, "As `secrets.address`."),
+    _documents("secrets.backend.namespace", "secrets.namespace", TEXT, "As `secrets.namespace`."),
+    _documents("secrets.backend.auth_method", "", choice(["approle"]), "It is always that."),
+)
+
 _TOOL_SERVERS = (
     Field(
         "mcp_servers.*.command",
@@ -272,12 +286,24 @@ _REST = (
     Field("limits.tool_rounds", "limits.tool_rounds", INTEGER, "Of one iteration."),
     Field("limits.shutdown_seconds", "limits.shutdown_seconds", DURATION, "For running work when the daemon stops."),
     *_unused("temporal", "cortex", "builtin_dispatchers", "smcp_gateway", "max_execution_list_limit"),
-    *_later("smcp", "iam", "grpc_auth", "secrets", "cluster"),
+    *_later("smcp", "iam", "grpc_auth", "cluster"),
 )
 
 _CONTEXTS = context_rows("security_contexts")
 
-ROWS = (*_NODE, *_STORAGE, *_RUNTIME, *_API, *_EGRESS, *_DATABASE, *_MODELS, *_TOOL_SERVERS, *_CONTEXTS, *_REST)
+ROWS = (
+    *_NODE,
+    *_STORAGE,
+    *_RUNTIME,
+    *_API,
+    *_EGRESS,
+    *_DATABASE,
+    *_MODELS,
+    *_SECRETS,
+    *_TOOL_SERVERS,
+    *_CONTEXTS,
+    *_REST,
+)
 BARE_TABLE = Table(ROWS)
 ENVELOPE_TABLE = Table(
     (

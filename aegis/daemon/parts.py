@@ -17,12 +17,14 @@ from aegis.adapters.llm.settings import ModelSettings
 from aegis.adapters.mcp import McpServers, ServerSettings
 from aegis.adapters.nfs import NfsGateway, Storage, handle_secret
 from aegis.adapters.proxy import SystemResolver, is_own
-from aegis.config.model import ModelAlias, NodeConfig, ToolServer
+from aegis.adapters.secrets import OpenBao, StoreSettings
+from aegis.config.model import ModelAlias, NodeConfig, SecretStore, ToolServer
+from aegis.config.references import SecretSource
 from aegis.config.registry import load_registry
 from aegis.domain.labels import NODE_ID
 from aegis.domain.manifest import Runtime
 from aegis.domain.mounts import MountProfile, mount_options
-from aegis.errors import Refused, WorldError
+from aegis.errors import Refused, SecretUnavailable, WorldError
 from aegis.ids import new_id
 from aegis.logs import SHORTEST_SECRET
 from aegis.ports import Clock, ModelTerms, Price
@@ -81,6 +83,26 @@ def _terms(alias: ModelAlias) -> ModelTerms:
         fallback=alias.fallback,
         price=None if price is None else Price(price.input, price.output),
     )
+
+
+def open_secrets(settings: SecretStore) -> SecretSource:
+    """The store that the configuration names. SecretUnavailable when its login is not there."""
+    if not settings.address or settings.role_id is None or settings.secret_id is None:
+        raise SecretUnavailable(
+            "The secret store has no login", next_step="Set OPENBAO_ROLE_ID and OPENBAO_SECRET_ID", retryable=True
+        )
+    return OpenBao(
+        StoreSettings(
+            address=settings.address,
+            role_id=settings.role_id.get_secret_value(),
+            secret_id=settings.secret_id.get_secret_value(),
+            namespace=settings.namespace,
+            ca_file=settings.ca_file,
+            mount=settings.mount,
+            approle_mount=settings.approle_mount,
+            timeout_seconds=settings.timeout_seconds,
+        )
+    ).read
 
 
 def tool_servers(config: NodeConfig) -> McpServers:
@@ -188,6 +210,7 @@ def container_settings(
 def secrets_of(config: NodeConfig) -> list[str]:
     """Every value that must not appear in a log."""
     found = [config.database.url, *config.api.tokens]
+    found += [each for each in (config.secrets.role_id, config.secrets.secret_id) if each is not None]
     found += [alias.api_key for alias in config.models.values() if alias.api_key is not None]
     found += [each.password for each in config.registry_credentials]
     secrets = [secret.get_secret_value() for secret in found]

@@ -55,12 +55,14 @@ STOP_MARGIN_SECONDS = 30.0
 def run(config_path: Path | None) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code. What prevents the start is said on standard error."""
     try:
-        loaded = load_config(config_path, os.environ)
+        loaded = load_config(config_path, os.environ, secrets=parts.open_secrets)
     except AegisError as error:
         print(f"aegis: {error}", file=sys.stderr)
         return 1
     config = loaded.config
-    configure_logging(level=config.logging.level, format=config.logging.format, secrets=parts.secrets_of(config))
+    configure_logging(
+        level=config.logging.level, format=config.logging.format, secrets=[*parts.secrets_of(config), *loaded.secrets]
+    )
     for note in loaded.notes:
         log.warning("%s", note)
     raise_descriptor_limit()  # before the first volume is opened: they share what there is

@@ -63,7 +63,7 @@ class DemoNode:
         from aegis.daemon import parts
         from aegis.domain.labels import NODE_ID
 
-        config = load_config(self._config, os.environ).config
+        config = load_config(self._config, os.environ, secrets=parts.open_secrets).config
         node_id = parts.node_id(Path(config.node.state_directory))
         engine = parts.engine(config, node_id)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from pydantic import SecretStr
 
 from aegis.config import NodeConfig, load_config
 from aegis.config.load import BUILT_IN, LoadedConfig, find_config, read_config
-from aegis.config.model import ListenAddress
+from aegis.config.model import ListenAddress, SecretStore
 from aegis.config.table import ROWS, VARIABLES
 from aegis.daemon.parts import secrets_of, tool_servers
 from aegis.documents import ConfigError
-from aegis.documents.readers import Mistake
+from aegis.errors import SecretUnavailable
 
 ROOT = Path(__file__).resolve().parents[3]
 HOME = {"HOME": "/home/someone"}
@@ -221,18 +222,78 @@ def test_an_env_value_that_is_not_set_names_the_variable() -> None:
     assert "wanted the environment variable NOPE" in refusal("{database: {url: 'env:NOPE'}}")
 
 
-def test_secret_values_are_refused_while_there_is_no_store_and_asked_for_where_there_is_one() -> None:
-    text = "{api: {tokens: ['secret:a/b']}}"
-    assert "needs a secret store" in refusal(text)
+STORE = "secrets: {address: 'http://bao:8200', role_id: r, secret_id: hushhush}"
 
-    def store(path: str) -> str:
-        if path != "a/b":
-            raise Mistake("a secret that exists")
-        return "hush"
 
-    loaded = read(text, secrets=store)
-    assert loaded.config.api.tokens[0].get_secret_value() == "hush"
-    assert where(loaded, "api.tokens") == ("********", "c.yaml:1 api.tokens")
+def test_secrets_are_refused_without_a_store_and_name_what_sets_one() -> None:
+    message = refusal("{api: {tokens: ['secret:a/b']}}")
+    assert "found secret:a/b" in message
+    assert "no secret store is set: secrets.address, or OPENBAO_ADDR" in message
+
+
+def test_the_store_is_opened_by_the_first_secret_with_what_the_file_says_wherever_it_stands() -> None:
+    opened: list[SecretStore] = []
+
+    def opener(settings: SecretStore) -> Callable[[str], str]:
+        opened.append(settings)
+        return {"a/b#c": "hush-hush", "db": "postgresql://u:hush-hush@h/d", "host": "gateway.example"}.__getitem__
+
+    text = "{api: {tokens: ['secret:a/b#c', 'secret:a/b#c']}, runtime: {nfs_server_host: 'secret:host'}, " + STORE + "}"
+    loaded = read(text, secrets=opener)
+    assert [token.get_secret_value() for token in loaded.config.api.tokens] == ["hush-hush"] * 2
+    assert loaded.config.runtime.nfs_server_host == "gateway.example"
+    assert where(loaded, "runtime.nfs_server_host")[0] == "********", "a secret wherever it stands"
+    assert set(loaded.secrets) == {"hush-hush", "gateway.example"}
+    [settings] = opened
+    assert (settings.address, settings.mount) == ("http://bao:8200", "secret")
+    assert settings.secret_id is not None and settings.secret_id.get_secret_value() == "hushhush"
+    assert "hush" not in repr(loaded)
+    read(STORE, secrets=lambda settings: pytest.fail("nothing asks for a secret"))
+
+
+def test_the_environment_says_where_the_store_is_and_what_opens_it() -> None:
+    opened: list[SecretStore] = []
+
+    def opener(settings: SecretStore) -> Callable[[str], str]:
+        opened.append(settings)
+        return lambda path: f"value of {path}"
+
+    environ = {**HOME, "OPENBAO_ADDR": "https://bao:8200", "OPENBAO_ROLE_ID": "r", "OPENBAO_SECRET_ID": "s"}
+    environ |= {"VAULT_ADDR": "https://other:8200", "VAULT_NAMESPACE": "team", "AEGIS_DATABASE_URL": "secret:db#url"}
+    environ["AEGIS_DATABASE_URL"] = "sqlite:////x"
+    read("{api: {tokens: ['secret:a']}}", environ, secrets=opener)
+    assert (opened[0].address, opened[0].namespace) == ("https://bao:8200", "team")
+
+
+def test_a_store_that_is_away_is_asked_once_and_told_at_every_reference() -> None:
+    asked = []
+
+    def away(path: str) -> str:
+        asked.append(path)
+        raise SecretUnavailable("The secret store at http://bao:8200 is sealed", next_step="Unseal it")
+
+    text = "{api: {tokens: ['secret:a', 'secret:b']}, database: {url: 'secret:c'}, " + STORE + "}"
+    with pytest.raises(ConfigError) as caught:
+        read(text, secrets=lambda settings: away)
+    assert len(asked) == 1
+    assert str(caught.value).count("The secret store at http://bao:8200 is sealed. Unseal it") == 2
+    assert "hushhush" not in str(caught.value)
+
+
+def test_a_secret_that_is_not_there_is_one_problem_beside_the_others() -> None:
+    def source(path: str) -> str:
+        if path == "here":
+            return "hush-hush"
+        raise SecretUnavailable(f"secret:{path} is not there", retryable=False)
+
+    text = "{api: {tokens: ['secret:here']}, database: {url: 'secret:missing'}, logging: {level: loud}, " + STORE + "}"
+    with pytest.raises(ConfigError) as caught:
+        read(text, secrets=lambda settings: source)
+    assert "secret:missing is not there" in str(caught.value) and "logging.level" in str(caught.value)
+
+
+def test_a_store_without_a_login_is_a_mistake_of_the_file() -> None:
+    assert "secrets.secret_id: found nothing" in refusal("{secrets: {address: 'http://bao:8200', role_id: r}}")
 
 
 SECRETS = """

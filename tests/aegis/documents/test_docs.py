@@ -28,7 +28,9 @@ def test_the_configurations_of_the_documentation_are_read_without_a_note(text: s
     if "kind: RuntimeRegistry" in text:
         assert read_registry(text, "configuration.md").notes == ()
     else:
-        assert read_config(text, "configuration.md", {}, base_directory="/").notes == ()
+        store = {"OPENBAO_ROLE_ID": "r", "OPENBAO_SECRET_ID": "s"}
+        loaded = read_config(text, "configuration.md", store, base_directory="/", secrets=lambda settings: str)
+        assert loaded.notes == ()
 
 
 def test_the_security_contexts_of_the_documentation_are_read_in_both_places() -> None:
