@@ -29,21 +29,29 @@ PEER_PORT = 4321
 MOUNT = "/mnt/workspace"
 SUITE_SECONDS = 300.0
 READY_SECONDS = 30.0
+VOLUME_OWNER = 1000
 REFERENCES = ("ext4", "xfs")
 DOCUMENT = Path(__file__).parents[1] / "docs" / "posix-differences.md"
 
 
 @dataclass(frozen=True)
 class Way:
-    """Who runs the claims: `uid`, squashed to itself on a mount; `clients` 0 is the local disk."""
+    """Who runs the claims: `uid`, squashed to itself on a mount that is not `mapped`; `clients` 0 is the local disk."""
 
     uid: int
     clients: int
     only_peers: bool = False
+    mapped: bool = False
 
     @property
     def local(self) -> bool:
         return self.clients == 0
+
+    @property
+    def server_arguments(self) -> list[str]:
+        """A mapped volume is another user's than the superuser's, who runs the claims there and becomes others."""
+        identity = ["--identity", "mapped", *_ids(VOLUME_OWNER)] if self.mapped else _ids(self.uid)
+        return [*identity, "--durability", "host"]
 
     @property
     def claims(self) -> list[str]:
@@ -56,9 +64,14 @@ WAYS = {
     "local-user": Way(1000, 0),
     "mount-root": Way(0, 1),
     "mount-user": Way(1000, 1),
+    "mount-mapped": Way(0, 1, mapped=True),
     "two-clients": Way(1000, 2, only_peers=True),
 }
 AREAS = {name: list(dict.fromkeys(claim.partition(".")[0] for claim in way.claims)) for name, way in WAYS.items()}
+
+
+def _ids(uid: int) -> list[str]:
+    return ["--uid", str(uid), "--gid", str(uid)]
 
 
 class Runs:
@@ -93,7 +106,7 @@ class Runs:
     def _mounted(self, way: Way, network: Network, name: str) -> list[bytes]:
         server = start_nfsd(
             network, self.lab.python, {"/t/v": self.lab.export_directory(f"posix-{name}")},
-            arguments=["--uid", str(way.uid), "--gid", str(way.uid), "--durability", "host"],
+            arguments=way.server_arguments,
         )  # fmt: skip
         with ExitStack() as guests:
             clients = [guests.enter_context(self.lab.kernel_client(network)) for _ in range(way.clients)]
@@ -101,7 +114,8 @@ class Runs:
                 copy_suite(client.exchange)
                 client.mount(MOUNT, export="/t/v", options=robust(server))
             peer_at = start_peer(clients[-1], way.uid)
-            argv = [*PYTHON, "run", "--directory", MOUNT, "--peer", peer_at, *(way.claims if way.only_peers else ())]
+            argv = [*PYTHON, "run", "--directory", MOUNT, "--peer", peer_at, *(["--users"] if way.mapped else ())]
+            argv += way.claims if way.only_peers else ()
             cwd = suite_in(clients[0])
             return clients[0].run(argv, uid=way.uid, cwd=cwd, timeout=SUITE_SECONDS).stdout.splitlines()
 

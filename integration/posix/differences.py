@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LOCAL = ("local-root", "local-user")
-MOUNTS = ("mount-root", "mount-user")
+MAPPED = ("mount-mapped",)
+MOUNTS = ("mount-root", "mount-user", *MAPPED)
 TWO = ("two-clients",)
 
 
@@ -99,12 +100,26 @@ DIFFERENCES = (
         ("mount-root",),
     ),
     Difference(
+        "An open file is lost with the permission for it",
+        "protocol",
+        "Who is not a file's owner, and loses the permission to read or write it while he has it open, gets EACCES at "
+        "the next read or write that needs the server. The owner goes on, as on a local disk.",
+        "NFSv3 has no open: the server sees a READ by somebody who may not read. It lets the owner through whatever "
+        "the mode, as RFC 1813 section 4.4 advises.",
+        (
+            "switching.another_goes_on_reading_an_open_file_that_was_closed_to_him",
+            "switching.another_goes_on_writing_an_open_file_that_was_closed_to_him",
+        ),
+        MAPPED,
+        always=False,
+    ),
+    Difference(
         "There are no devices",
         "server",
         "mknod of a block or character device is EPERM for root too. FIFOs and sockets are made.",
         "The daemon is an ordinary user and cannot; and a workspace is no place for devices.",
         ("volume.root_makes_devices",),
-        ("mount-root",),
+        ("mount-root", *MAPPED),
     ),
     Difference(
         "There are no unnamed files",
@@ -162,7 +177,7 @@ def document() -> str:
         "every server is like that. *client*: the Linux client decides it. *server*: ours decides it.",
         "",
         "Claims that need several users (foreign files, sticky directories, supplementary groups) are made on the",
-        "local disk only: a squashed volume has one user.",
+        "local disk and on a `mapped` volume: a squashed one has one user.",
         "",
     ]
     for each in DIFFERENCES:

@@ -224,6 +224,15 @@ def a_directory_with_r_only_is_listed_and_not_entered() -> None:
 
 
 @claim(ORDINARY)
+def access_of_a_directory_tells_each_of_its_bits() -> None:
+    os.mkdir("d")
+    for mode in range(8):
+        os.chmod("d", mode << 6)
+        said = [os.access("d", flag) for flag in (os.R_OK, os.W_OK, os.X_OK)]
+        same(said, [bool(mode & bit) for bit in (4, 2, 1)], f"access of a directory of mode {mode}00")
+
+
+@claim(ORDINARY)
 def nothing_is_removed_from_an_unwritable_directory() -> None:
     os.makedirs("d/e")
     make("d/f")
