@@ -40,6 +40,7 @@ class WayOut:
     events: list[Event] = field(default_factory=list)
     full: bool = False
     resolved: list[str] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)  # since the first name was
     clock: FakeClock = field(default_factory=FakeClock)
 
     def __post_init__(self) -> None:
@@ -57,6 +58,7 @@ class WayOut:
 
     async def _resolve(self, host: str) -> Sequence[str]:
         self.resolved.append(host)
+        self.asked.set()
         if host not in self.names:
             raise HostUnreachable(f"{host} has no address: the test knows none")
         return self.names[host]

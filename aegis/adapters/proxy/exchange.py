@@ -121,17 +121,23 @@ class Exchange:
         try:
             server = await self._dial(route, session)
             route.on_cut(lambda: _abort(self._client, server))
-            # Empty headers: RFC 9110 section 9.3.6 forbids any about a body.
-            connected = h11.Response(status_code=200, headers=[], reason=b"connected")
-            await self._client.write(self._http.send(connected) or b"")
-            leftover, _ = self._http.trailing_data
-            self._client.unread(leftover)
-            self._client.join(server, route.sent)
-            server.join(self._client, route.received)
-            await until_over(self._client, server, self._idle_seconds)
+            try:
+                await self._joined(server, route)
+            finally:
+                server.close()
         finally:
             route.close()
         return False
+
+    async def _joined(self, server: Flow, route: Route) -> None:
+        # Empty headers: RFC 9110 section 9.3.6 forbids any about a body.
+        connected = h11.Response(status_code=200, headers=[], reason=b"connected")
+        await self._client.write(self._http.send(connected) or b"")
+        leftover, _ = self._http.trailing_data
+        self._client.unread(leftover)
+        self._client.join(server, route.sent)
+        server.join(self._client, route.received)
+        await until_over(self._client, server, self._idle_seconds)
 
     # ---- everything else ----
 

@@ -183,16 +183,17 @@ async def until_over(one: Flow, other: Flow, idle_seconds: float) -> None:
     """Returns when two joined flows have ended in both directions; a pair through which nothing has gone for so long is
     cut. Both are closed on return, or on their way to it."""
     loop = asyncio.get_running_loop()
-    both = asyncio.gather(one.ended.wait(), other.ended.wait())
+    ends = [asyncio.create_task(flow.ended.wait(), name="end of a tunnel") for flow in (one, other)]
     try:
         while True:
             idle = loop.time() - max(one.active_at, other.active_at)
             if idle >= idle_seconds or one.lost.is_set() or other.lost.is_set():
                 break
-            done, _ = await asyncio.wait({both}, timeout=idle_seconds - idle)
-            if done:
+            _, pending = await asyncio.wait(ends, timeout=idle_seconds - idle)
+            if not pending:
                 break
     finally:
-        both.cancel()
+        for end in ends:
+            end.cancel()
         one.close()
         other.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import socket
+import struct
 from collections.abc import AsyncIterator
 
 import pytest
@@ -378,6 +380,23 @@ async def test_a_peer_that_is_lost_takes_the_other_with_it(way: WayOut) -> None:
         writer.write(b"x")
         assert await reader.read() == b""
         writer.close()
+
+
+async def test_a_client_that_is_gone_before_its_tunnel_is_there_leaves_no_connection_behind(way: WayOut) -> None:
+    ended = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        ended.set()
+
+    async with outside(talk=talk) as server, way.session("api.test"), asyncio.timeout(WAIT_SECONDS):
+        client = socket.create_connection(("127.0.0.1", way.port))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.sendall(b"CONNECT api.test:%d HTTP/1.1\r\nHost: x\r\n" % server.port + way.credentials + b"\r\n")
+        await way.asked.wait()  # the request is read, and the server not connected to yet
+        client.close()
+        await ended.wait()
+        assert way.gate.routes == 0
 
 
 async def test_ipv6_is_gone_through_like_ipv4(way: WayOut) -> None:
