@@ -216,7 +216,10 @@ class World:
             task = await self._ask(self.daemon.inner_loop.task(execution, iteration))
             answer = await self._ask(self.daemon.inner_loop.generate(execution_id, {**task, "type": "generate"}))
             while answer["type"] == "dispatch":
-                code, stdout = await run_command(container, [answer["command"], *answer["args"]])
+                if answer["command"] == "visit":
+                    code, stdout = await self.visit(execution_id, *answer["args"])
+                else:
+                    code, stdout = await run_command(container, [answer["command"], *answer["args"]])
                 result = {
                     "dispatch_id": answer["dispatch_id"],
                     "exit_code": code,
@@ -238,6 +241,14 @@ class World:
         except Died:
             await asyncio.Event().wait()
             raise
+
+    async def visit(self, execution_id: str, host: str) -> tuple[int, str]:
+        """A program that goes through the proxy and shows nothing of what that said."""
+        try:
+            (await self.daemon.egress.of(execution_id).admit(host, 443)).close()
+        except AegisError:
+            return 1, ""
+        return 0, ""
 
     async def validator(self, container: FakeContainer) -> int:
         code, output = await run_command(container, list(container.spec.command))

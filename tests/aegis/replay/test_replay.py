@@ -110,6 +110,10 @@ SCENARIOS: dict[str, Callable[[], tuple[FakeModel, dict[str, Any]]]] = {
         FakeModel(WRONG, RIGHT),
         {"plan": plan(CHECK), "prompt_template": "{{iteration_number}}: {{input}} {{previous_error}}"},
     ),
+    "refused hosts": lambda: (
+        FakeModel([answer("", call("cmd.run", command="visit", args=["evil.test"])), answer("done")]),
+        {"plan": plan()},
+    ),
     "long results": lambda: (FakeModel([*BUSY, answer("y" * 50_000)]), {"plan": plan()}),
     "too many rounds": lambda: (FakeModel(BUSY), {"plan": plan(iterations=1)}),
     "policy": lambda: (
@@ -157,6 +161,15 @@ async def test_a_replay_decides_the_same(name: str) -> None:
     found = report.difference
     assert found is None, (found.where, found.recorded, found.replayed)
     assert report.decisions > 2
+
+
+async def test_what_was_refused_on_the_network_is_in_the_record_and_told_again() -> None:
+    model, agent = SCENARIOS["refused hosts"]()
+    _, _, record = await run(model, **agent)
+    [done] = [each["data"] for each in record["events"] if each["kind"] == "dispatch.completed"]
+    assert "evil.test:443 is refused" in done["remarks"][0]
+    done["remarks"] = ["something else"]
+    assert (await replayed(record)).difference is not None
 
 
 async def test_an_iteration_that_the_world_let_begin_again_is_replayed_from_its_last_beginning() -> None:
