@@ -209,6 +209,8 @@ class _Replay:
         opinion = None
         for event in events:
             data = event.data
+            if data["judge"] == judge.shown and event.kind == "judge.failed":
+                opinion = None  # its time was over while its answer was being written down
             if data["judge"] != judge.shown or event.kind not in ("judge.answered", "judge.unusable"):
                 continue
             read: dict[str, Any] = {}

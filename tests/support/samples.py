@@ -38,6 +38,7 @@ def execution(*, seconds: float = 0, **changes: Any) -> Execution:
         created_at=NOON + timedelta(seconds=seconds),
         token_hash="ab" * 32,
         labels={"team": "one"},
+        parent_id=new_id(),
     )
     return replace(made, **changes)
 

@@ -12,7 +12,7 @@ from aegis.adapters.store import SqlStore, open_store
 from aegis.domain.execution import Execution, ExecutionEvent, ExecutionState
 from aegis.domain.iteration import IterationEvent
 from aegis.domain.manifest import AccessMode, ExecutionPlan, JsonSchemaValidator, VolumeSpec
-from aegis.domain.validation import Judgement, Verdict
+from aegis.domain.validation import Judgement, Opinion, Verdict
 from aegis.domain.volume import VolumeEvent, VolumeState
 from aegis.errors import Conflict, NotFound, VolumeAlreadyMounted
 from aegis.ids import DEFAULT_TENANT
@@ -119,7 +119,9 @@ async def test_iterations_keep_their_verdict_and_come_in_order(any_store: Store)
     second, first = samples.iteration(execution.id, 2), samples.iteration(execution.id, 1)
     await any_store.add_iteration(second)
     await any_store.add_iteration(first)
-    verdict = Verdict((Judgement("exit_code[0]", 1.0, 1.0, True), Judgement("script[1]", 0.25, 0.5, False, "no")))
+    opinions = (Opinion("ada", 0.25, 0.5, "no", 2.0), Opinion("bob", 1.0, 0.5, "yes"))
+    judged = Judgement("multi_judge[1]", 0.25, 0.5, False, "no", opinions)
+    verdict = Verdict((Judgement("exit_code[0]", 1.0, 1.0, True), judged))
     ended = first.after(
         IterationEvent.REFINE, NOON, verdict=verdict, exit_code=-1, final="x\0y\ud800z", tool_calls=3, feedback="again"
     )
