@@ -133,10 +133,16 @@ def list_tasks(
         print_json(items)
         return
     rows = [
-        (item["id"], item["agent_name"], item["state"], when(item["created_at"]), (item["error"] or item["input"])[:60])
+        (item["id"], item["agent_name"], item["state"], when(item["created_at"]), (item["error"] or _asked(item))[:60])
         for item in items
     ]
     table(("ID", "AGENT", "STATE", "CREATED", "INPUT OR ERROR"), rows, "no executions")
+
+
+def _asked(execution: dict[str, Any]) -> str:
+    """What it was asked; of a judge that is a whole dossier, for which there is JSON."""
+    parent = execution.get("parent_id")
+    return f"to judge {parent}" if parent else str(execution["input"])
 
 
 @app.command()
@@ -155,10 +161,9 @@ def status(context: typer.Context, task: Task, output: Output = Format.TEXT) -> 
             "id": execution["id"],
             "agent": execution["agent_name"],
             "state": execution["state"],
-            "judges": execution.get("parent_id"),
             "created": when(execution["created_at"]),
             "ended": when(execution["ended_at"]),
-            "input": execution["input"],
+            "input": _asked(execution),
             "error": execution["error"],
             "used": _used(execution.get("usage")),
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -236,3 +237,12 @@ async def test_a_reader_that_leaves_early_gets_no_traceback(
     )
     out, err = await process.communicate()
     assert (out, err) == (b"    line 0\n", b"")
+
+
+async def test_a_judges_execution_says_whom_it_judges_and_not_the_whole_dossier(run: Run, world: World) -> None:
+    execution = await world.running_execution("reviewer")
+    world.store.executions[execution.id] = replace(execution, input="a long dossier", parent_id="0123-parent")
+    for command in (("task", "list"), ("task", "status", execution.id)):
+        ended = await run(*command)
+        assert "to judge 0123-parent" in ended.out
+        assert "dossier" not in ended.out
