@@ -165,6 +165,7 @@ def egress_gate(
         resolve=resolver,
         is_own=is_own,
         opened=tuple(ip_network(each) for each in config.egress.allow_addresses),
+        closed=(ip_network(config.runtime.network_subnet),),
         routes_max=config.egress.connections_per_execution,
     )
     settings = EgressSettings(rules=rules, secret=handle_secret(directory), put=pump.put, drained=pump.drained)

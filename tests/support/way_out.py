@@ -33,6 +33,7 @@ class WayOut:
 
     names: dict[str, list[str]] = field(default_factory=dict)
     opened: tuple[Any, ...] = LOOPBACK
+    closed: tuple[Any, ...] = ()
     own: tuple[str, ...] = ()
     ports: Sequence[int] = range(1, 65536)
     routes_max: int = 128
@@ -48,6 +49,7 @@ class WayOut:
             resolve=self._resolve,
             is_own=lambda address: address in self.own,
             opened=self.opened,
+            closed=self.closed,
             ports=self.ports,
             routes_max=self.routes_max,
         )

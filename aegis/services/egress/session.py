@@ -23,6 +23,8 @@ from aegis.services.egress.ledger import ALLOWED, DENIED, FAILED, Ledger, Line
 REFUSALS_MAX = 10  # told with one command's result
 RULE_CHARACTERS_MAX = 400  # of a long allowlist in an event and in a refusal
 
+_CONTAINERS = "an address of agents' containers"
+
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
 IsOwn = Callable[[str], bool]
 
@@ -34,6 +36,7 @@ class Rules:
     resolve: Resolve  # a name's addresses; HostUnreachable when there are none
     is_own: IsOwn  # whether an address is one of this host's
     opened: Collection[Network] = ()  # networks that are not the world's and may be reached all the same
+    closed: Collection[Network] = ()  # and those that never may: the containers' own
     ports: Collection[int] = WEB_PORTS  # of hosts whose entry names no port
     routes_max: int = 128  # open at once, of one execution
 
@@ -164,17 +167,21 @@ class EgressSession:
             return good
         address, reason = next(iter(reasons.items()))
         where = f"it is {reason}" if address == name else f"it leads to {address}, {reason}"
-        raise self._denied(name, port, where, f"The operator can open {address} to agents: egress.allow_addresses")
+        step = f"The operator can open {address} to agents: egress.allow_addresses" if reason != _CONTAINERS else ""
+        raise self._denied(name, port, where, step)
 
     def _objection(self, address: Address, port: int) -> str:
+        if first_match(map(str, self._rules.closed), str(address)) is not None:
+            return _CONTAINERS
         reason = forbidden(address, self._rules.opened)
         if reason:
             return reason
         denied = first_match(self._policy.denylist, str(address), port)
         if denied is not None:
             return f"which security.network.denylist names ({denied})"
-        opened = any(address.version == each.version and address in each for each in self._rules.opened)
-        return "" if opened or not self._rules.is_own(str(address)) else "an address of the node itself"
+        # Opening a network does not open the node in it: that is said by its very address.
+        singly = any(each.num_addresses == 1 and each.network_address == address for each in self._rules.opened)
+        return "" if singly or not self._rules.is_own(str(address)) else "an address of the node itself"
 
     def _denied(self, host: str, port: int, rule: str, next_step: str) -> NetworkDenied:
         self._note(DENIED, host, port, rule)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from ipaddress import ip_network
 
 import pytest
 from hypothesis import given
@@ -60,6 +61,30 @@ async def test_a_name_that_leads_where_nobody_may_go_is_refused(leads_to: str, w
     way = WayOut(names={"rebound.test": [leads_to]}, opened=(), own=(PUBLIC,))
     said = await refusal(way, "rebound.test", 443, "rebound.test")
     assert why in said and "egress.allow_addresses" in said
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("10.0.0.7", ""),
+        ("10.0.0.1", "an address of the node itself"),
+        ("10.0.0.2", ""),
+        ("10.97.0.5", "an address of agents' containers"),
+        ("10.97.0.1", "an address of agents' containers"),
+    ],
+)
+async def test_opening_a_network_opens_neither_the_node_in_it_nor_other_containers(address: str, why: str) -> None:
+    way = WayOut(
+        names={"inside.test": [address]},
+        opened=(ip_network("10.0.0.0/8"), ip_network("10.0.0.2/32"), ip_network("10.97.0.1/32")),
+        closed=(ip_network("10.97.0.0/20"),),
+        own=("10.0.0.1", "10.0.0.2", "10.97.0.1"),
+    )
+    if why:
+        assert why in await refusal(way, "inside.test", 443, "inside.test")
+    else:
+        async with way.session("inside.test") as session:
+            assert (await session.admit("inside.test", 443)).addresses == (address,)
 
 
 async def test_of_several_addresses_only_those_that_may_be_reached_are_the_route() -> None:
