@@ -19,7 +19,9 @@ SECRET_KEY = re.compile(r"(?:^|_)(?:token|secret|password|passwd|api_?key|author
 URL_PASSWORD = re.compile(r"(?P<head>\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s@/]+(?=@)", re.IGNORECASE)
 BEARER = re.compile(r"(?P<head>\bBearer\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 SHORTEST_SECRET = 6  # a shorter text would blank half of the log
-QUIET = {"aiosqlite": logging.WARNING, "httpx": logging.WARNING, "asyncio": logging.WARNING, "aiohttp": logging.WARNING}
+QUIET = dict.fromkeys(  # at debug the SDKs log whole conversations
+    ("aiosqlite", "httpx", "httpcore", "openai", "anthropic", "mcp", "urllib3", "asyncio", "aiohttp"), logging.WARNING
+)
 
 
 class Redactor:

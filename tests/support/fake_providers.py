@@ -27,9 +27,12 @@ class Fault:
 
 @dataclass
 class Provider:
-    """`faults` come first, one each request; then `answer` for ever."""
+    """`faults` come first, one each request; then `answers`, one each; then the last of them, or
+    `answer`, for ever."""
 
     answer: dict[str, Any]
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    key: str = KEY
     faults: list[Fault] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
     released: asyncio.Event = field(default_factory=asyncio.Event)
@@ -54,6 +57,8 @@ class Provider:
             return web.json_response(fault.body or fallback, status=fault.status, headers=fault.headers)
         if complaint := self.check(request, body):
             return web.json_response({"error": {"type": "invalid_request_error", "message": complaint}}, status=400)
+        if self.answers:
+            self.answer = self.answers.pop(0)
         if not body.get("stream"):
             return web.json_response(self.answer)
         stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -75,7 +80,7 @@ class FakeOpenAI(Provider):
     path = "/v1/chat/completions"
 
     def check(self, request: web.Request, body: dict[str, Any]) -> str:
-        if request.headers.get("Authorization") != f"Bearer {KEY}":
+        if request.headers.get("Authorization") != f"Bearer {self.key}":
             return "wrong key"
         names = [tool["function"]["name"] for tool in body.get("tools", [])]
         asked: set[str] = set()
@@ -136,7 +141,7 @@ class FakeAnthropic(Provider):
         return [*events, {"type": "message_delta", "delta": delta, "usage": output}, {"type": "message_stop"}]
 
     def check(self, request: web.Request, body: dict[str, Any]) -> str:
-        if request.headers.get("x-api-key") != KEY:
+        if request.headers.get("x-api-key") != self.key:
             return "wrong key"
         if "max_tokens" not in body:
             return "max_tokens: Field required"
