@@ -12,9 +12,11 @@ container does is in the test itself. Waiting is for events of the daemon's own 
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -268,6 +270,13 @@ class Daemon:
 
     # ---- what it reads, and what it keeps ----
 
+    def told_to_the_model(self, execution: str, iteration: int = 1) -> list[str]:
+        """The results of the model's tool calls, as its conversation has them."""
+        query = "SELECT state FROM inner_loops WHERE execution_id = ? AND iteration = ?"
+        with contextlib.closing(sqlite3.connect(f"file:{self.state}/aegis.db?mode=ro", uri=True)) as database:
+            [(state,)] = database.execute(query, (execution, iteration)).fetchall()
+        return [each["content"] for each in json.loads(state)["messages"] if each["role"] == "tool"]
+
     def script(self, agent: str, *iterations: Sequence[Json]) -> None:
         """What the model answers this agent, from its next answer on: one list of turns for each iteration."""
         self._scripts[agent] = {"iterations": [{"turns": list(turns)} for turns in iterations]}
@@ -343,11 +352,12 @@ def agent(name: str, image: str, **spec: Any) -> Json:
 # ---- a daemon beside an engine ----
 
 
-def daemon_beside(engine: DockerEngine, home: Path, **changes: Mapping[str, Any]) -> Daemon:
-    """Not yet started, in the topology "beside"; `changes` are merged into the sections of its configuration."""
+def daemon_beside(engine: DockerEngine, home: Path, **changes: Mapping[str, Any] | Sequence[Any]) -> Daemon:
+    """Not yet started, in the topology "beside"; `changes` are merged into the sections of its configuration, a list
+    takes the place of one."""
     config = node_config(engine)
     for section, values in changes.items():
-        config[section] = {**config.get(section, {}), **values}
+        config[section] = {**config.get(section, {}), **values} if isinstance(values, Mapping) else list(values)
     groups = [engine.socket.stat().st_gid] if engine.native else []
     return Daemon(engine.network, engine.python, home, config, groups)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,16 @@ pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 WORKSPACE = {"name": "workspace", "mount_path": "/workspace"}
 RESULT = "/workspace/result.json"
+GUARDED = {
+    "name": "guarded",
+    "deny_list": ["fs.delete"],
+    "capabilities": [
+        {"tool_pattern": "fs.write", "filesystem": {"write": ["/workspace/note.txt", "/workspace/agent.py"]}},
+        {"tool_pattern": "fs.read"},
+        {"tool_pattern": "fs.list", "rate_limit": {"calls_per_execution": 1}},
+        {"tool_pattern": "cmd.run", "subcommand_allowlist": {"python3": ["/workspace/agent.py"], "git": ["status"]}},
+    ],
+}
 VALIDATION = [
     {"type": "exit_code"},
     {"type": "script", "command": ["sh", "-c", f"grep -q 42 {RESULT} || {{ echo wanted was 42; exit 3; }}"]},
@@ -32,7 +43,7 @@ VALIDATION = [
 
 @pytest.fixture(scope="module")
 def daemon(lab: Lab, docker_engine: DockerEngine) -> Iterator[Daemon]:
-    with daemon_beside(docker_engine, lab.export_directory("loop")) as daemon:
+    with daemon_beside(docker_engine, lab.export_directory("loop"), security_contexts=[GUARDED]) as daemon:
         daemon.start()
         yield daemon
         daemon.stop()
@@ -101,6 +112,66 @@ def test_a_tool_that_the_manifest_does_not_list_is_denied_and_the_model_told(dae
     [volume] = daemon.call("GET", "/v1/volumes").ok()["items"]
     assert [path.name for path in daemon.volume_directory(volume).iterdir()] == ["may"]
     assert daemon.cli("volume", "delete", "--yes", volume["id"]).returncode == 0
+
+
+def test_what_the_security_context_denies_is_told_and_an_agent_that_calls_tools_itself_meets_the_same_rules(
+    daemon: Daemon,
+) -> None:
+    agent_itself = (Path(__file__).parent / "smcp_agent.py").read_text()
+    daemon.script(
+        "guarded",
+        [
+            call("fs.write", path="/workspace/note.txt", content="the note"),
+            call("fs.write", path="/workspace/secret", content="x"),
+            call("fs.delete", path="/workspace/note.txt"),
+            call("fs.list", path="/workspace"),
+            call("fs.list", path="/workspace"),
+            call("cmd.run", command="git", args=["push"]),
+            call("cmd.run", command="sh", args=["-c", "git push"]),
+            call("fs.write", path="/workspace/agent.py", content=agent_itself),
+            call("cmd.run", command="python3", args=["/workspace/agent.py"]),
+            say("done"),
+        ],
+    )
+    manifest = agent("guarded", PYTHON_IMAGE, volumes=[WORKSPACE], security={"smcp": True}, security_context="guarded")
+    told = daemon.cli("task", "execute", daemon.file("guarded.yaml", manifest), "--wait", "--output", "json")
+    assert told.returncode == 0, told.stderr
+    ended = daemon.finished(json.loads(told.stdout)["id"])
+
+    wanted = [
+        "wrote 8 bytes",
+        "error: /workspace/secret may not be written by fs.write (allowed: /workspace/note.txt, /workspace/agent.py)",
+        "error: the security context guarded denies fs.delete",
+        "file",
+        "error: fs.list may be called once in an execution, and has been",
+        "error: the command git is not allowed with the first argument 'push', only with one of these first: status",
+        "error: the command 'sh' is not allowed (allowed, as they are written: python3, git)",
+        f"wrote {len(agent_itself.encode())} bytes",
+        "exit code: 0",
+    ]
+    results = daemon.told_to_the_model(ended.id)
+    for result, start in zip(results, wanted, strict=True):
+        assert result.startswith(start), result
+    assert results[-1].split("stdout:\n")[1].splitlines() == [
+        "read: the note",
+        "again: smcp_replayed",
+        f"write: {wanted[1]} (security context guarded)",
+        "tampered: unauthorized",
+        "dispatch token here: False",
+    ]
+    denied = [(each["name"], each["rules"][0].partition(" ")[2]) for each in ended.of("tool.denied")]
+    assert denied == [
+        ("fs.write", "guarded.capabilities[0] (fs.write)"),
+        ("fs.delete", "guarded.deny_list (fs.delete)"),
+        ("fs.list", "guarded.capabilities[2] (fs.list)"),
+        ("cmd.run", "guarded.capabilities[3] (cmd.run)"),
+        ("cmd.run", "guarded.capabilities[3] (cmd.run)"),
+        ("fs.write", "guarded.capabilities[0] (fs.write)"),
+    ]
+    by_itself = [each["name"] for each in ended.of("tool.called") if each["caller"] == "agent"]
+    assert by_itself == ["fs.read", "fs.write"]
+    logs = daemon.cli("task", "logs", ended.id)
+    assert "denied: the security context guarded denies fs.delete" in logs.stdout.decode()
 
 
 def test_a_providers_failure_is_not_counted_as_an_iteration(daemon: Daemon) -> None:

@@ -23,6 +23,7 @@ from aegis.domain.manifest import Security
 from aegis.smcp_client import SmcpClient, SmcpError, ToolFailed
 from tests.support.stage import TOKEN, Stage, open_stage
 
+READING = Capability(tool_pattern="fs.read")
 FILES = PathLists(read=("/workspace/**",), write=("/workspace/out/**",))
 CONTEXT = SecurityContext(
     name="default",
@@ -81,6 +82,25 @@ async def test_a_command_in_the_container_attests_and_calls_tools_itself(tmp_pat
     assert called == ["fs.write", "fs.read", "fs.write", "fs.delete", "cmd.run"]
     denials = [event.data["rules"] for event in events if event.kind == "tool.denied"]
     assert denials == [["node: default.capabilities[0] (fs.*)"], ["node: default.deny_list (fs.delete)"], ["smcp"]]
+
+
+async def test_a_client_with_nothing_of_ours_in_it_is_understood(tmp_path: Path) -> None:
+    """The lab's, which runs in a container there: on the standard library, Ed25519 included."""
+    agent = Path(__file__).parents[2] / "integration" / "smcp_agent.py"
+    run = {"name": "cmd.run", "arguments": {"command": sys.executable, "cwd": "/", "args": [str(agent)]}}
+    note = {"name": "fs.write", "arguments": {"path": "/workspace/note.txt", "content": "the note"}}
+    turns = json.dumps({"iterations": [{"turns": [{"tool_calls": [note, run]}, {"content": "done"}]}]})
+    capabilities = (Capability(tool_pattern="fs.write", filesystem=PathLists(write=("/workspace/note.txt",))),)
+    context = CONTEXT.model_copy(update={"capabilities": (*capabilities, *CONTEXT.capabilities[1:], READING)})
+    async with open_stage(tmp_path, turns, [context], security=Security(smcp=True)) as opened:
+        _, result = await results(opened)
+    assert [line.split(":")[1].strip() for line in result.split("stdout:\n")[1].splitlines()] == [
+        "the note",
+        "smcp_replayed",
+        "error",
+        "unauthorized",
+        "False",
+    ]
 
 
 async def test_without_the_manifests_leave_a_command_has_nothing_to_attest_with(tmp_path: Path) -> None:
