@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from http.client import HTTPConnection
 from pathlib import Path
+from signal import SIGKILL
 from socket import AF_UNIX, SOCK_STREAM, socket
 from typing import Any
 from urllib.parse import urlencode
@@ -55,6 +56,7 @@ class HostDocker:
         self._running: list[subprocess.Popen[bytes]] = []
         self._holder: subprocess.Popen[bytes] | None = None
         self._dockerd: subprocess.Popen[bytes] | None = None
+        self._registry: subprocess.Popen[bytes] | None = None
 
     # ---- the engine's life ----
 
@@ -73,6 +75,7 @@ class HostDocker:
 
     def start_dockerd(self) -> None:
         places = ["--data-root", str(self.directory / "data"), "--exec-root", "/run/docker", "-p", "/run/docker.pid"]
+        places += ["--max-download-attempts", "1"]  # the engine's own repetitions take a minute; ours are tested
         reach = ["-H", f"unix://{self.socket_path}", "--cgroup-parent", self._cgroup]
         with (self.directory / "dockerd.log").open("ab") as log:
             self._dockerd = self.spawn(["dockerd", *places, *reach], log)
@@ -210,21 +213,34 @@ class HostDocker:
             "auth": {"htpasswd": {"realm": "aegis-test", "path": str(self.directory / "htpasswd")}},
         }
         (self.directory / "registry.yml").write_text(json.dumps(config))  # JSON is YAML
-        with (self.directory / "registry.log").open("wb") as log:
-            self.spawn(["docker-registry", "serve", str(self.directory / "registry.yml")], log)
+        self.serve_registry()
+        name = f"{REGISTRY}/team/busybox"
+        self.api("POST", f"/images/{BUSYBOX}/tag?repo={name}&tag=1", raw=True)
+        self.push(name, "1")
+        self.api("DELETE", f"/images/{name}:1", raw=True)
+
+    def serve_registry(self) -> None:
+        """Returns when it answers; what it held before is still there."""
+        with (self.directory / "registry.log").open("ab") as log:
+            self._registry = self.spawn(["docker-registry", "serve", str(self.directory / "registry.yml")], log)
         host, port = REGISTRY.split(":")
         connect = f"import socket; socket.create_connection(({host!r}, {port}))"
         probe = self.inside([sys.executable, "-I", "-S", "-c", connect])
         self._until(
             lambda: subprocess.run(probe, stderr=subprocess.DEVNULL, check=False).returncode == 0, "the registry"
         )
-        name = f"{REGISTRY}/team/busybox"
+
+    def stop_registry(self) -> None:
+        assert self._registry is not None
+        child = Path(f"/proc/{self._registry.pid}/task/{self._registry.pid}/children").read_text().split()
+        os.kill(int(child[0]), SIGKILL)  # nsenter's child: the registry
+        self._registry.wait(timeout=START_SECONDS)
+
+    def push(self, name: str, tag: str) -> None:
         auth = {"username": REGISTRY_USER, "password": REGISTRY_PASSWORD, "serveraddress": REGISTRY}
         header = base64.urlsafe_b64encode(json.dumps(auth).encode()).decode()
-        self.api("POST", f"/images/{BUSYBOX}/tag?repo={name}&tag=1", raw=True)
-        pushed = self.api("POST", f"/images/{name}/push?tag=1", raw=True, X_Registry_Auth=header)
+        pushed = self.api("POST", f"/images/{name}/push?tag={tag}", raw=True, X_Registry_Auth=header)
         assert b"error" not in pushed, pushed.decode()
-        self.api("DELETE", f"/images/{name}:1", raw=True)
 
     def _until(self, ready: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + START_SECONDS

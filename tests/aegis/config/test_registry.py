@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from aegis.adapters.docker.references import parse
 from aegis.config.registry import BUILT_IN, load_registry, read_registry
 from aegis.documents import ConfigError
 from aegis.errors import Refused
@@ -17,7 +19,23 @@ def test_the_built_in_registry_knows_the_documented_languages() -> None:
     registry = load_registry(None)
     assert registry.resolve("python", "3.11").image == "python:3.11-slim"
     assert registry.resolve("typescript", "5.1").environment == {"TYPESCRIPT_VERSION": "5.1"}
-    assert set(registry.runtimes) == {"python", "javascript", "typescript", "go", "rust"}
+    assert registry.resolve("node", "22") == registry.resolve("javascript", "22")
+    assert set(registry.runtimes) == {
+        *("python", "javascript", "node", "typescript", "go", "rust"),
+        *("ruby", "java", "php", "bash", "alpine", "debian"),
+    }
+
+
+def test_every_image_of_the_built_in_registry_is_named_in_full_and_none_floats() -> None:
+    for versions in load_registry(None).runtimes.values():
+        for runtime in versions.values():
+            assert re.search(r":[0-9]+(\.[0-9]+)?(-|$)", str(parse(runtime.image))), runtime.image
+
+
+def test_an_image_may_be_pinned() -> None:
+    pinned = f"python@sha256:{'ab' * 32}"
+    registry = read_registry(f"runtimes: {{python: {{'3.11': {{image: '{pinned}'}}}}}}", "r.yaml")
+    assert registry.resolve("python", "3.11").image == pinned
 
 
 def test_the_example_that_is_shipped_is_the_built_in_one() -> None:
@@ -31,7 +49,10 @@ def test_a_version_that_is_not_there_is_refused_with_those_that_are_in_order() -
 
 
 def test_a_language_that_is_not_there_is_refused_with_those_that_are() -> None:
-    with pytest.raises(Refused, match="Known languages: go, javascript, python, rust, typescript"):
+    with pytest.raises(
+        Refused,
+        match="Known languages: alpine, bash, debian, go, java, javascript, node, php, python, ruby, rust, typescript",
+    ):
         load_registry(None).resolve("cobol", "85")
 
 

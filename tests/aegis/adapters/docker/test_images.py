@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import random
+import subprocess
+import sys
+import tarfile
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +21,9 @@ from tests.aegis.adapters.docker.conftest import Connect
 from tests.support import host_docker
 from tests.support.host_docker import BUSYBOX, REGISTRY, REGISTRY_PASSWORD, REGISTRY_USER, HostDocker
 
+ROOT = Path(__file__).parents[4]
+PROXY = "127.0.0.1:5001"
+CUT_BYTES = 1 << 20
 IMAGE = f"{REGISTRY}/team/busybox:1"
 CREDENTIALS = {REGISTRY: RegistryCredentials(REGISTRY_USER, REGISTRY_PASSWORD)}
 
@@ -99,6 +108,72 @@ async def test_credentials_go_to_exactly_their_registry(registry: HostDocker, co
 async def test_an_image_the_registry_does_not_have_is_not_found(reader: DockerEngine) -> None:
     with pytest.raises(ImageNotFound, match=f"{REGISTRY}/team/none:7"):
         await reader.ensure_image(f"{REGISTRY}/team/none:7", PullPolicy.IF_NOT_PRESENT)
+
+
+async def test_a_tag_the_registry_does_not_have_is_not_found(reader: DockerEngine) -> None:
+    with pytest.raises(ImageNotFound, match=f"has no image {REGISTRY}/team/busybox:2"):
+        await reader.ensure_image(f"{REGISTRY}/team/busybox:2", PullPolicy.IF_NOT_PRESENT)
+
+
+async def test_a_digest_is_the_image_it_names_whatever_the_tag_beside_it_says(
+    registry: HostDocker, reader: DockerEngine
+) -> None:
+    [digest] = (await reader.ensure_image(IMAGE, PullPolicy.IF_NOT_PRESENT)).digests
+    registry.api("DELETE", f"/images/{IMAGE}?force=1", raw=True)
+    with pytest.raises(ImageNotFound, match="image_pull_policy is Never"):
+        await reader.ensure_image(digest, PullPolicy.NEVER)
+    pulled = await reader.ensure_image(digest.replace("@", ":moved-elsewhere@"), PullPolicy.IF_NOT_PRESENT)
+    assert pulled.digests == (digest,)
+    assert await reader.ensure_image(digest, PullPolicy.NEVER) == pulled
+
+
+async def test_a_digest_nobody_has_is_not_found(reader: DockerEngine) -> None:
+    with pytest.raises(ImageNotFound, match="has no image"):
+        await reader.ensure_image(f"{REGISTRY}/team/busybox@sha256:{'0' * 64}", PullPolicy.IF_NOT_PRESENT)
+
+
+async def test_a_registry_that_is_down_stops_pulls_and_not_what_is_there(
+    registry: HostDocker, reader: DockerEngine
+) -> None:
+    image = await reader.ensure_image(IMAGE, PullPolicy.IF_NOT_PRESENT)
+    registry.stop_registry()
+    try:
+        with pytest.raises(ImagePullFailed, match=f"{REGISTRY} cannot be reached") as caught:
+            await reader.ensure_image(IMAGE, PullPolicy.ALWAYS)
+        assert caught.value.retryable
+        for name in (IMAGE, image.digests[0]):
+            assert await reader.ensure_image(name, PullPolicy.IF_NOT_PRESENT) == image
+    finally:
+        registry.serve_registry()
+
+
+async def test_a_pull_that_is_cut_in_the_middle_fails_may_pass_and_leaves_no_image(
+    registry: HostDocker, connect: Connect
+) -> None:
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        entry = tarfile.TarInfo("noise")
+        entry.size = 3 * CUT_BYTES
+        tar.addfile(entry, io.BytesIO(random.Random(5).randbytes(entry.size)))
+    registry.import_image(f"{REGISTRY}/team/noise:1", layer.getvalue())
+    registry.push(f"{REGISTRY}/team/noise", "1")
+    registry.api("DELETE", f"/images/{REGISTRY}/team/noise:1?force=1", raw=True)
+    engine = connect(registry.socket_path, dict.fromkeys((REGISTRY, PROXY), CREDENTIALS[REGISTRY]))
+    port, target = PROXY.rpartition(":")[2], REGISTRY.rpartition(":")[2]
+    argv = [sys.executable, "-m", "tests.support.cutting_proxy", port, target, str(CUT_BYTES)]
+    proxy = subprocess.Popen(registry.in_its_network(argv), cwd=ROOT, stdout=subprocess.PIPE)  # noqa: ASYNC220
+    assert proxy.stdout is not None
+    assert proxy.stdout.readline() == b"ready\n"
+    try:
+        with pytest.raises(ImagePullFailed) as caught:
+            await engine.ensure_image(f"{PROXY}/team/noise:1", PullPolicy.IF_NOT_PRESENT)
+        assert caught.value.retryable
+        with pytest.raises(ImageNotFound):
+            await engine.ensure_image(f"{PROXY}/team/noise:1", PullPolicy.NEVER)
+    finally:
+        proxy.kill()
+        proxy.communicate()
+    assert (await engine.ensure_image(f"{REGISTRY}/team/noise:1", PullPolicy.IF_NOT_PRESENT)).digests
 
 
 async def test_an_unreachable_registry_is_a_failure_that_may_pass(engine: DockerEngine) -> None:
