@@ -15,8 +15,9 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from aegis.api import agents, dispatch, executions, health, metrics, openapi, problems, smcp, stream, volumes
+from aegis.api import bundles as bundles_api
 from aegis.api.auth import ApiTokens
-from aegis.api.context import CONTEXT, Context, Dispatches, ManifestLoader, Supervisor, ToolCalls, Volumes
+from aegis.api.context import CONTEXT, Bundles, Context, Dispatches, ManifestLoader, Supervisor, ToolCalls, Volumes
 from aegis.api.routing import Route, register
 from aegis.ids import DEFAULT_TENANT
 from aegis.ports import Clock, EventSink, Gateway, HealthCheck, Store
@@ -27,6 +28,7 @@ ROUTES: tuple[Route, ...] = (
     *executions.ROUTES,
     *stream.ROUTES,
     *volumes.ROUTES,
+    *bundles_api.ROUTES,
     *dispatch.ROUTES,
     *smcp.ROUTES,
     *metrics.ROUTES,
@@ -44,6 +46,7 @@ def create_app(
     inner_loop: Dispatches,
     tool_calls: ToolCalls,
     volumes: Volumes,
+    bundles: Bundles,
     gateway: Gateway,
     load_manifest: ManifestLoader,
     health_checks: Mapping[str, HealthCheck],
@@ -63,6 +66,7 @@ def create_app(
         inner_loop=inner_loop,
         tool_calls=tool_calls,
         volumes=volumes,
+        bundles=bundles,
         gateway=gateway,
         load_manifest=load_manifest,
         health_checks=health_checks,
@@ -89,6 +93,7 @@ def _application(
     app = web.Application(middlewares=[metrics.count_middleware, problems.problem_middleware])
     app[CONTEXT] = context
     app[health.HEALTH] = health.Health(context.health_checks, tokens, context.optional_checks)
+    app[bundles_api.BUNDLES] = asyncio.Semaphore(bundles_api.BUNDLES_AT_ONCE_MAX)
     app[volumes.TRANSFERS] = asyncio.Semaphore(volumes.FILES_AT_ONCE)
     metrics.install(app, registry)
     openapi.install(app, routes, context.version)

@@ -5,7 +5,7 @@ One frozen value for each application, so a handler's needs are visible and a te
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from aegis.domain.smcp import Attestation, Envelope
 from aegis.domain.volume import Volume
 from aegis.ids import DEFAULT_TENANT
 from aegis.ports import Clock, EventSink, Gateway, HealthCheck, Store
+from aegis.services.bundles import Loaded as LoadedBundle
 from aegis.services.smcp import Grant
 
 
@@ -72,6 +73,14 @@ class Volumes(Protocol):
     async def delete(self, tenant_id: str, volume_id: str) -> None: ...
 
 
+class Bundles(Protocol):
+    """`aegis.services.bundles.Bundles`."""
+
+    def save(self, tenant_id: str, agents: Sequence[str], images: Sequence[str]) -> AsyncIterator[bytes]: ...
+
+    async def load(self, tenant_id: str, content: AsyncIterator[bytes]) -> LoadedBundle: ...
+
+
 class Loaded(Protocol):
     @property
     def manifest(self) -> AgentManifest: ...
@@ -91,6 +100,7 @@ class Context:
     inner_loop: Dispatches
     tool_calls: ToolCalls
     volumes: Volumes
+    bundles: Bundles
     gateway: Gateway
     load_manifest: ManifestLoader
     version: str

@@ -21,6 +21,7 @@ from aegis.domain.smcp import PROTOCOL
 from aegis.domain.validation import Judgement
 from aegis.domain.volume import Attachment, Volume, VolumeState
 from aegis.ports import FileEntry, ModelUsage, VolumeUsage
+from aegis.services.bundles import BundledImage, BundledRuntime, Loaded
 from aegis.services.smcp import Grant
 
 T = TypeVar("T")
@@ -52,6 +53,24 @@ class AgentView(View):
             description=manifest.description,
             created_at=agent.created_at,
             manifest=manifest,
+        )
+
+
+class LoadedBundleView(View):
+    made_by: str
+    made_at: str
+    images: list[BundledImage]
+    agents: list[AgentView]
+    unknown_runtimes: list[BundledRuntime]  # this node's registry says otherwise, or nothing
+
+    @classmethod
+    def of(cls, loaded: Loaded) -> LoadedBundleView:
+        return cls(
+            made_by=loaded.contents.made_by,
+            made_at=loaded.contents.made_at,
+            images=list(loaded.contents.images),
+            agents=[AgentView.of(agent) for agent in loaded.agents],
+            unknown_runtimes=list(loaded.unknown_runtimes),
         )
 
 

@@ -39,6 +39,13 @@ class ExecutionRequest(Request):
     input: Annotated[str, Field(max_length=1 * MIB)] = ""
 
 
+class BundleRequest(Request):
+    """A bundle of deployed agents, by name or id, and of images besides."""
+
+    agents: Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=200)] = []
+    images: Annotated[list[Annotated[str, Field(min_length=1, max_length=512)]], Field(max_length=200)] = []
+
+
 class VolumeRequest(Request):
     name: Annotated[str, Field(pattern=f"^{NAME_PATTERN.pattern}$")]
     storage_class: StorageClass = StorageClass.PERSISTENT

@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -21,6 +22,8 @@ from aegis.cli.failures import CommandFailed, Exit, from_problem
 DEFAULT_URL = "http://127.0.0.1:8080"
 TOKEN_FILE_NAME = "api-token"  # noqa: S105 - a file's name
 ANSWER_SECONDS = 60.0
+TRANSFER_SECONDS = 3600.0  # for one piece of a bundle: images may have to be pulled before the first
+PIECE_BYTES = 1 << 20
 SILENCE_SECONDS = 45.0  # the daemon beats every 15 s on an idle stream
 RECONNECTS_MAX = 30  # in a row without a single event; about a minute: a restart of the daemon
 RECONNECT_SECONDS = 2.0
@@ -93,6 +96,46 @@ class Client:
             raise from_problem(response.status, _problem(answer))
         return answer
 
+    @contextmanager
+    def download(self, path: str, document: Any) -> Iterator[Iterator[bytes]]:
+        """The answer to a POST, piece by piece. Reading to the end without CommandFailed means it is whole."""
+        connection = self._connection(TRANSFER_SECONDS)
+        try:
+            headers = {"Content-Type": "application/json"}
+            response = self._send(connection, "POST", path, json.dumps(document).encode(), headers)
+            if response.status >= 400:
+                raise from_problem(response.status, _problem(response.read(DOCUMENT_BYTES_MAX)))
+            yield self._pieces(response)
+        except (ConnectionError, TimeoutError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from error
+        finally:
+            connection.close()
+
+    def _pieces(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
+        try:
+            while piece := response.read(PIECE_BYTES):
+                yield piece
+        except (OSError, http.client.HTTPException) as error:
+            raise CommandFailed(
+                f"The daemon at {self.url} broke off what it was sending: {error or type(error).__name__}",
+                next_step="Its log says why: `journalctl -u aegis`, or daemon.log in the state directory",
+            ) from error
+
+    def upload(self, method: str, path: str, pieces: Iterator[bytes], size: int, content_type: str) -> bytes:
+        """Send `size` bytes, piece by piece; the answer's body when it was a success."""
+        connection = self._connection(TRANSFER_SECONDS)
+        headers = {"Content-Type": content_type, "Content-Length": str(size)}
+        try:
+            response = self._send(connection, method, path, pieces, headers)
+            answer = response.read(DOCUMENT_BYTES_MAX)
+        except (ConnectionError, TimeoutError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from error
+        finally:
+            connection.close()
+        if response.status >= 400:
+            raise from_problem(response.status, _problem(answer))
+        return answer
+
     def status_of(self, path: str) -> tuple[int, bytes]:
         """For health: any status is an answer."""
         connection = self._connection(ANSWER_SECONDS)
@@ -152,7 +195,7 @@ class Client:
         connection: http.client.HTTPConnection,
         method: str,
         path: str,
-        body: bytes | None,
+        body: bytes | Iterator[bytes] | None,
         headers: dict[str, str],
     ) -> http.client.HTTPResponse:
         authorization = {"Authorization": f"Bearer {self._token}"} if self._token else {}

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from aegis.cli import agent, config, daemon, doctor, history, volume
+from aegis.cli import agent, bundle, config, daemon, doctor, history, volume
 from aegis.cli.demo import demo
 from aegis.cli.failures import CommandFailed, Exit
 from aegis.cli.output import Format, print_failure
@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for noun in (agent, history, volume, config, daemon):
+for noun in (agent, bundle, history, volume, config, daemon):
     app.add_typer(noun.app)
 app.command()(doctor.doctor)
 app.command()(demo)

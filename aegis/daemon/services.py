@@ -9,6 +9,7 @@ from aegis.config.model import NodeConfig
 from aegis.daemon import parts
 from aegis.ports import Clock, ContainerRuntime, Gateway, LanguageModels, ModelMeter, Signer, Store, ToolServers
 from aegis.services.attesting import AttestTokens
+from aegis.services.bundles import Bundles, ImageArchive
 from aegis.services.cmd_tool import CMD_RUN
 from aegis.services.containers import ContainerMaker, Containers, Place
 from aegis.services.egress import EgressGate
@@ -30,6 +31,7 @@ from aegis.services.supervisor import ExecutionSupervisor
 from aegis.services.tools import ToolBox
 from aegis.services.volumes import VolumeService
 from aegis.services.web_tool import WebClient, web_fetch
+from aegis.version import VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class World:
     events: EventRecorder
     gateway: Gateway
     engine: ContainerRuntime
+    image_archive: ImageArchive  # the same engine
     models: LanguageModels
     clock: Clock
     node_id: str
@@ -56,6 +59,7 @@ class Services:
     supervisor: ExecutionSupervisor
     inner_loop: InnerLoop
     volumes: VolumeService
+    bundles: Bundles
     reconciler: Reconciler
     smcp: Smcp
 
@@ -125,4 +129,7 @@ def make_services(config: NodeConfig, world: World) -> Services:
         node_id=world.node_id,
     )
     smcp = Smcp(signer=world.signer, attest_tokens=attest_tokens, sessions=inner_loop, clock=world.clock)
-    return Services(supervisor, inner_loop, volumes, reconciler, smcp)
+    bundles = Bundles(
+        store=world.store, engine=world.image_archive, image_of=maker.image, clock=world.clock, version=VERSION
+    )
+    return Services(supervisor, inner_loop, volumes, bundles, reconciler, smcp)

@@ -17,13 +17,15 @@ from aegis.api.auth import token_hash
 from aegis.domain.events import Event
 from aegis.domain.execution import FINAL_STATES, Agent, Execution, ExecutionState
 from aegis.domain.iteration import Iteration, IterationState
-from aegis.domain.manifest import AgentManifest, Runtime, StorageClass
+from aegis.domain.manifest import AgentManifest, PullPolicy, Runtime, StorageClass
 from aegis.domain.smcp import Attestation, Envelope
 from aegis.domain.validation import Judgement, Verdict
 from aegis.domain.volume import Attachment, Volume, VolumeState
 from aegis.errors import AegisError, Conflict, Denied, NotFound, Refused, Unauthorized
 from aegis.ids import DEFAULT_TENANT, new_id
 from aegis.ports import FileEntry, ModelUsage, VolumeUsage
+from aegis.services.bundles import Bundles
+from tests.support.memory_archive import MemoryArchive
 
 API_TOKEN = "test-token-of-the-api-0001"
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -369,8 +371,25 @@ class World:
         self.supervisor = MemorySupervisor(self.store, self.clock)
         self.loop = MemoryLoop()
         self.volumes = MemoryVolumes(self.store, self.clock)
+        self.archive = MemoryArchive()
+        self.runtimes = {("python", "3.11"): "python:3.11-slim"}
+        self.bundles = Bundles(
+            store=self.store,  # type: ignore[arg-type] - as far as bundles go it is one
+            engine=self.archive,
+            image_of=self._image_of,
+            clock=self.clock,
+            version="0.0-test",
+        )
         self.gateway = MemoryGateway()
         self.down: dict[str, AegisError] = {}
+
+    def _image_of(self, runtime: Runtime) -> tuple[str, PullPolicy]:
+        if runtime.image is not None:
+            return runtime.image, PullPolicy.IF_NOT_PRESENT
+        image = self.runtimes.get((runtime.language or "", runtime.version or ""))
+        if image is None:
+            raise Refused(f"no runtime for {runtime.language} {runtime.version}")
+        return image, PullPolicy.IF_NOT_PRESENT
 
     async def _check(self, name: str) -> None:
         if name in self.down:
@@ -388,6 +407,7 @@ class World:
             "inner_loop": self.loop,
             "tool_calls": NobodysToolCalls(),
             "volumes": self.volumes,
+            "bundles": self.bundles,
             "gateway": self.gateway,
             "load_manifest": load_manifest,
             "health_checks": {name: lambda name=name: self._check(name) for name in names},

@@ -104,12 +104,15 @@ class Connection:
         *,
         params: Mapping[str, str | int | bool],
         headers: Mapping[str, str | int | bool] | None = None,
+        data: AsyncIterator[bytes] | None = None,
+        seconds: float | None = None,
     ) -> AsyncIterator[Stream]:
-        """An answer that goes on. The one place that uses aiodocker's own query: its `pull` takes a broken connection
-        for the end of a pull, and its `log` forgets which of the two streams a line came from (0.27)."""
+        """An answer that goes on; `seconds` until it begins, with all of `data` sent by then. The one place that
+        uses aiodocker's own query: its `pull` takes a broken connection for the end of a pull, and its `log` forgets
+        which of the two streams a line came from (0.27)."""
         docker = self._client("streams")
-        request = docker._do_query(path, method, params=params, headers=headers)
-        response = await self._answered(action, request, self.call_seconds)
+        request = docker._do_query(path, method, params=params, headers=headers, data=data)
+        response = await self._answered(action, request, seconds or self.call_seconds)
         try:
             yield Stream(self, action, response)
         finally:

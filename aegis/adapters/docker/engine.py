@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Literal
 
 from aegis.adapters.docker import logs
+from aegis.adapters.docker.archives import Archives
 from aegis.adapters.docker.connection import Connection
 from aegis.adapters.docker.containers import Containers
 from aegis.adapters.docker.images import Images
@@ -49,6 +50,7 @@ class DockerEngine:
     ) -> None:
         self._connection = Connection(url, ssl_context=ssl_context, call_seconds=call_seconds)
         self._images = Images(self._connection, registry_credentials or {}, silence_seconds=pull_silence_seconds)
+        self._archives = Archives(self._connection)
         self._shelf = Shelf(self._connection, labels or {})
         self._containers = Containers(
             self._connection, self._shelf, restart_seconds=restart_seconds, remove_seconds=remove_seconds
@@ -75,6 +77,12 @@ class DockerEngine:
         self, image: str, policy: PullPolicy, on_progress: Callable[[PullProgress], None] | None = None
     ) -> LocalImage:
         return await self._images.ensure(image, policy, on_progress)
+
+    def save_images(self, images: Sequence[str]) -> AsyncIterator[bytes]:
+        return self._archives.save(images)
+
+    async def load_images(self, content: AsyncIterator[bytes]) -> None:
+        await self._archives.load(content)
 
     async def ensure_network(
         self, name: str, *, internal: bool, labels: Mapping[str, str], subnets: Sequence[str] = ()

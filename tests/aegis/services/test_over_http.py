@@ -89,6 +89,7 @@ async def node(tmp_path: Path, model: FakeModel) -> AsyncIterator[Node]:
         inner_loop=daemon.inner_loop,
         tool_calls=NobodysToolCalls(),
         volumes=daemon.volumes,
+        bundles=None,  # type: ignore[arg-type] - no route of this test is theirs
         gateway=gateway,
         load_manifest=lambda text, source: None,  # type: ignore[arg-type, return-value]
         health_checks={},
