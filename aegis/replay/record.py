@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -24,6 +24,9 @@ FORMAT: Final = "aegis.record/1"
 
 class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+P = TypeVar("P", bound=Part)
 
 
 class RecordedOpinion(Part):
@@ -105,7 +108,7 @@ class Record(Part):
         """Refused for a record of a daemon that did not write it down, or of an execution that has not begun."""
         for event in self.events:
             if event.kind == "execution.started" and "ground" in event.data:
-                return Ground.model_validate(event.data["ground"])
+                return _read(Ground, event.data["ground"], f"The ground of execution {self.execution.id}")
         raise Refused(f"The record of execution {self.execution.id} does not say what its node decided by")
 
     def as_execution(self) -> Execution:
@@ -130,8 +133,12 @@ def read_record(document: Mapping[str, Any], source: str) -> Record:
     found = document.get("format") if isinstance(document, Mapping) else None
     if found != FORMAT:
         raise Refused(f"{source} is no record of an execution: its format is {found!r:.80}, wanted {FORMAT!r}")
+    return _read(Record, document, source)
+
+
+def _read(model: type[P], document: Any, source: str) -> P:
     try:
-        return Record.model_validate(document)
+        return model.model_validate(document)
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False)[:5]]
         raise Refused(f"{source} cannot be replayed: {'; '.join(faults)}") from error

@@ -373,6 +373,9 @@ def test_what_is_no_record_is_refused_with_the_reason(document: Any, said: str) 
 
 async def test_a_record_that_does_not_say_what_its_node_decided_by_is_refused() -> None:
     _, _, record = await run(FakeModel(RIGHT), plan=plan())
+    del first(record, "execution.started")["ground"]["tools"]
+    with pytest.raises(Refused, match=r"The ground of execution .* cannot be replayed: tools: Field required"):
+        await replayed(record)
     del first(record, "execution.started")["ground"]
     with pytest.raises(Refused, match="what its node decided by"):
         await replayed(record)
