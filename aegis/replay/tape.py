@@ -27,7 +27,7 @@ from aegis.services.fs_tools import fs_tools
 from aegis.services.inner_loop import REFUSAL_CHARACTERS_MAX, Session
 from aegis.services.judging.jobs import Jobs
 from aegis.services.recorder import Journal
-from aegis.services.server_tools import AnyArguments
+from aegis.services.server_tools import AnyArguments, urls_named
 from aegis.services.tools import Tool, ToolContext
 
 COMPARED: Final[Mapping[str, tuple[str, ...]]] = {
@@ -178,7 +178,7 @@ class Tape:
         all with the real policy and recorded results. A server's tool that came later is known by its being allowed."""
         own = {tool.name: tool for tool in [CMD_RUN, *fs_tools(Jobs())]}
         names = dict.fromkeys([*self._node_tools, *self._allowed])
-        unknown = {name: Tool(name, "", AnyArguments, self._perform) for name in names if name not in own}
+        unknown = {name: Tool(name, "", AnyArguments, self._perform, urls_named) for name in names if name not in own}
         found = [own.get(name) or unknown[name] for name in names]
         return [tool if tool is CMD_RUN else replace(tool, perform=self._perform) for tool in found]
 

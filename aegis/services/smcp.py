@@ -4,7 +4,7 @@ A process attests a public key and gets a token for the iteration it runs in; th
 (docs/smcp.md). The rules to know:
 
 - The order in which an envelope is looked at: the token (before its body is read), the signature, the time, whether it
-  was here before, the iteration, what it asks for. Until the signature is verified every answer is the same one, and
+  was here before, the iteration, what it asks for. Until the signature is verified every refusal is the same one, and
   nothing about time, executions or tools is told.
 - What binds a token to a key is in this memory only, bounded and short-lived. After a restart of the daemon every token
   is void and is attested anew; so nothing sent before can be replayed, though what was seen is forgotten.

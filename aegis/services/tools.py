@@ -143,23 +143,23 @@ class ToolBox:
             decision, arguments = await self._decide(tool, call, context, caller)
         except Refused as error:  # no arguments to decide about
             await context.journal.sink.emit(_called(call, context, caller))
-            return await self._completed(call, context, ToolResult(f"error: {error}", failed=True))
+            return await self._completed(call, context, caller, ToolResult(f"error: {error}", failed=True))
         if not decision.allowed:
             denied = context.journal.event(
-                "tool.denied", name=call.name, reason=decision.refusal, rules=list(decision.rules)
+                "tool.denied", name=call.name, reason=decision.refusal, rules=list(decision.rules), caller=caller
             )
             await context.journal.sink.emit(_called(call, context, caller), denied)
             return ToolResult(f"error: {decision.refusal}", failed=True)
-        allowed = context.journal.event("tool.allowed", name=call.name, rules=list(decision.rules))
+        allowed = context.journal.event("tool.allowed", name=call.name, rules=list(decision.rules), caller=caller)
         await context.journal.sink.emit(_called(call, context, caller), allowed)
         assert tool is not None, "allowed"
         try:
             result = await tool.perform(arguments, context)
         except Refused as error:
-            return await self._completed(call, context, ToolResult(f"error: {error}", failed=True))
+            return await self._completed(call, context, caller, ToolResult(f"error: {error}", failed=True))
         if isinstance(result, DispatchRequest):
             return _dispatch(call, result)
-        return await self._completed(call, context, ToolResult(shorten(result, RESULT_CHARACTERS_MAX)))
+        return await self._completed(call, context, caller, ToolResult(shorten(result, RESULT_CHARACTERS_MAX)))
 
     async def _decide(
         self, tool: Tool | None, call: ToolCall, context: ToolContext, caller: Caller
@@ -182,8 +182,8 @@ class ToolBox:
         clock = context.journal.clock
         return await self._policy.decide(manifest, tool.name, touched, mounts, context.rates, clock), arguments
 
-    async def _completed(self, call: ToolCall, context: ToolContext, result: ToolResult) -> ToolResult:
-        await context.journal.tell("tool.completed", name=call.name, result=_for_event(result.text))
+    async def _completed(self, call: ToolCall, context: ToolContext, caller: Caller, result: ToolResult) -> ToolResult:
+        await context.journal.tell("tool.completed", name=call.name, result=_for_event(result.text), caller=caller)
         return result
 
 

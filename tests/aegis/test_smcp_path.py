@@ -71,6 +71,8 @@ async def test_a_command_in_the_container_attests_and_calls_tools_itself(tmp_pat
     ) as opened:
         wrote, read, denied, deleted, run, tools = await results(opened)
         events = await opened.store.list_events(opened.execution.id)
+        stored = await opened.store.load_inner_loop(opened.execution.id, 1)
+    assert "eyJ" not in json.dumps([stored, [event.data for event in events]]), "no token is kept"
     assert "wrote 12 bytes to /workspace/out/a" in wrote
     assert "grüße 😀" in read
     assert "exit code: 1" in denied and "/workspace/elsewhere may not be written by fs.write" in denied

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aegis.domain.contexts import Capability, PathLists
+from aegis.domain.manifest import NetworkMode, NetworkPolicy, Security
 from aegis.ports import ToolAnswer, ToolSpec
 from aegis.services.cmd_tool import CMD_RUN
 from aegis.services.policy import ToolPolicy
@@ -83,3 +84,27 @@ async def test_a_tool_that_comes_while_the_node_runs_is_there_and_none_takes_the
     servers.names += ["late.tool", "cmd.run"]
     assert await at.call("late.tool") == "done"
     assert await at.call("cmd.run", command="ls") == "dispatched"
+
+
+async def test_the_urls_it_is_given_are_measured_by_the_agents_network_policy_and_the_lists_of_domains() -> None:
+    network = NetworkPolicy(mode=NetworkMode.ALLOW, allowlist=("a.test", "b.test"))
+    servers = Servers("web.get")
+    at = desk(
+        servers,
+        node=(context("default", Capability(tool_pattern="web.*", domains=("a.test",))),),
+        manifest={"security": Security(network=network)},
+    )
+    assert await at.call("web.get", url="https://a.test/x", many=[{"also": "http://a.test is meant"}]) == "done"
+    for url in (
+        "https://b.test",
+        " https://c.test",
+        "\n\x00http://c.test",
+        "HTTP:c.test",
+        "http:/c.test",
+        "file:///etc",
+    ):
+        assert (await at.call("web.get", deep=[{"url": url}])).startswith("error: "), url
+        assert (await at.last()).kind == "tool.denied"
+    assert "this call names none" in await at.call("web.get", host="a.test")
+    assert "More than 100 URLs" in await at.call("web.get", urls=["https://a.test"] * 101)
+    assert len(servers.asked) == 1
