@@ -29,6 +29,7 @@ from aegis.services.judging.jobs import Jobs
 from aegis.services.recorder import Journal
 from aegis.services.server_tools import AnyArguments, urls_named
 from aegis.services.tools import Tool, ToolContext
+from aegis.services.web_tool import web_tool
 
 COMPARED: Final[Mapping[str, tuple[str, ...]]] = {
     "model.called": ("round", "alias", "finish", "content", "tool_calls"),
@@ -176,7 +177,7 @@ class Tape:
     def tools(self) -> list[Tool]:
         """Those the node had, in their order: our own with their real arguments, those of tool servers as they came;
         all with the real policy and recorded results. A server's tool that came later is known by its being allowed."""
-        own = {tool.name: tool for tool in [CMD_RUN, *fs_tools(Jobs())]}
+        own = {tool.name: tool for tool in [CMD_RUN, *fs_tools(Jobs()), web_tool(self._perform)]}
         names = dict.fromkeys([*self._node_tools, *self._allowed])
         unknown = {name: Tool(name, "", AnyArguments, self._perform, urls_named) for name in names if name not in own}
         found = [own.get(name) or unknown[name] for name in names]

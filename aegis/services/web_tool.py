@@ -19,7 +19,7 @@ from aegis.domain.text import shorten
 from aegis.errors import Denied, HostUnreachable, NetworkDenied, Refused
 from aegis.services.egress import EgressGate
 from aegis.services.policy import ToolPolicy
-from aegis.services.tools import RESULT_CHARACTERS_MAX, Arguments, Tool, ToolContext
+from aegis.services.tools import RESULT_CHARACTERS_MAX, Arguments, Perform, Tool, ToolContext
 from aegis.services.web_text import decoded, is_text, media_type, text_of_html
 
 BYTES_MAX: Final = 2 * 1024 * 1024
@@ -100,8 +100,13 @@ class WebFetch:
 
 
 def web_fetch(client: WebClient, gate: EgressGate, policy: ToolPolicy) -> Tool:
+    return web_tool(WebFetch(client, gate, policy))
+
+
+def web_tool(perform: Perform) -> Tool:
+    """The tool as it is decided about, whoever fetches: a replay has what was fetched."""
     about = "Read a web page or another text on the web: HTML as plain text, JSON and other text as it is."
-    return Tool(NAME, about, FetchArguments, WebFetch(client, gate, policy), _touches)
+    return Tool(NAME, about, FetchArguments, perform, _touches)
 
 
 def _touches(arguments: FetchArguments, _context: ToolContext) -> Touched:

@@ -19,9 +19,12 @@ from aegis.domain.manifest import (
     ExitCodeValidator,
     Judge,
     MultiJudgeValidator,
+    NetworkMode,
+    NetworkPolicy,
     RegexValidator,
     Resources,
     ScriptValidator,
+    Security,
     SemanticValidator,
     Validator,
 )
@@ -30,6 +33,7 @@ from aegis.ports import Finish, ModelReply, ToolCall
 from aegis.replay import Report, read_record, replay
 from aegis.services.server_tools import AnyArguments
 from aegis.services.tools import Tool, ToolContext
+from aegis.services.web_tool import web_tool
 from tests.support.clock import settle
 from tests.support.fakes_model import FakeModel, answer, call
 from tests.support.fakes_runtime import Fault
@@ -209,6 +213,23 @@ async def test_tools_of_a_server_that_is_not_there_any_more_are_known_from_the_r
     assert "there are: notes.add" in first(record, "tool.denied")["reason"]
     report = await replayed(record)
     assert report.difference is None, (report.difference.where, report.difference.recorded, report.difference.replayed)
+
+
+async def test_where_the_web_was_read_is_decided_again_by_the_network_policy() -> None:
+    async def fetched(arguments: Any, context: ToolContext) -> str:
+        return f"{arguments.url}\nstatus: 200"
+
+    model = FakeModel([answer("", *(call("web.fetch", url=f"http://{host}.org/") for host in "ab")), answer("done")])
+    world = World.make(model)
+    world.daemon.served_tools = [web_tool(fetched)]
+    network = NetworkPolicy(mode=NetworkMode.ALLOW, allowlist=("a.org",))
+    execution = await world.run(world.agent(plan=plan(), tools=("web.*",), security=Security(network=network)))
+    record = await record_of(world, execution)
+    assert "b.org" in first(record, "tool.denied")["reason"]
+    assert (await replayed(record)).difference is None
+    record["manifest"]["security"]["network"]["allowlist"] = ["a.org", "b.org"]
+    report = await replayed(record)
+    assert report.difference is not None and report.difference.replayed["kind"] == "tool.allowed"
 
 
 async def test_an_agent_that_judged_can_be_replayed_as_well() -> None:
