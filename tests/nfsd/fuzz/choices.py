@@ -13,7 +13,7 @@ from typing import TypeVar
 from nfsd.nfs3 import types as t
 from nfsd.nfs3.const import Createmode3, Ftype3, Proc, StableHow
 from nfsd.rpc.auth import Credentials, encode_authsys_parms
-from nfsd.xdr import Struct
+from nfsd.xdr import Packer, Struct
 
 T = TypeVar("T")
 
@@ -134,6 +134,22 @@ _MAKE: dict[Proc, Callable[[Choices, Sequence[bytes]], Struct]] = {
     Proc.PATHCONF: lambda c, h: t.Object3Args(c.of(h)),
     Proc.COMMIT: lambda c, h: t.Commit3Args(c.of(h), c.of(SIZES), c.of(COUNTS)),
 }
+
+
+MOUNT_TAILS = (b"", b"/", b"//a", b"/a", b"/a/b", b"/..", b"/.", b"/a/../b", b"/" + b"x" * 256, b"\0", b"/\xff\xfe")
+
+
+def next_mount(choose: Choices, export: bytes) -> tuple[int, bytes, bytes]:
+    """Of the MOUNT program: `(procedure, encoded arguments, AUTH_SYS credential)`."""
+    proc = choose.number(6)
+    packer = Packer()
+    packer.opaque(
+        choose.often(export, (b"", b"/", b"/t", b"/t/../t/v", b"//t//v", b"x" * 1025)) + choose.of(MOUNT_TAILS)
+    )
+    arguments = bytearray(bytes(packer)) if proc in (1, 3) else bytearray()
+    if arguments and choose.number(8) == 7:
+        arguments[choose.number(len(arguments))] ^= 1 + choose.number(255)
+    return proc, bytes(arguments), choose.often(CREDENTIALS[0], CREDENTIALS)
 
 
 def next_call(choose: Choices, handles: Sequence[bytes]) -> tuple[Proc, bytes, bytes]:

@@ -3,7 +3,7 @@
 python tests/nfsd/fuzz/fuzz_stack.py -max_total_time=60 [CORPUS_DIRECTORY]
 
 An input is a sequence of calls (choices.py). Its first byte says on what: mostly on memory, which is faster, else on an
-empty directory, with nothing flushed or everything.
+empty directory, with nothing flushed or everything; and as whom: squashed or mapped.
 """
 
 import asyncio
@@ -26,12 +26,13 @@ def one_input(data: bytes) -> None:
     if len(data) < 4:
         return
     where, calls = data[0] % 8, data[1:]
+    identity = stack.IDENTITIES[data[0] // 8 % len(stack.IDENTITIES)]
     if where > 1:
-        RUNNER.run(stack.on_memory(calls))
+        RUNNER.run(stack.on_memory(calls, identity))
         return
     root = tempfile.mkdtemp(prefix="aegis-fuzz-")
     try:
-        RUNNER.run(stack.on_disk(calls, root, ("host", "stable")[where]))
+        RUNNER.run(stack.on_disk(calls, root, ("host", "stable")[where], identity))
     finally:
         shutil.rmtree(root)
 

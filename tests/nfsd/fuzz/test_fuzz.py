@@ -56,20 +56,20 @@ def test_a_damaged_call_between_two_good_ones_harms_only_itself(data: some.DataO
     assert first == last
 
 
-@settings(max_examples=60)
-@given(some.binary(min_size=40, max_size=1500))
-def test_any_sequence_of_calls_keeps_the_claims_on_memory(data: bytes) -> None:
-    asyncio.run(stack.on_memory(data))
+@settings(max_examples=80)
+@given(some.binary(min_size=40, max_size=1500), some.sampled_from(stack.IDENTITIES))
+def test_any_sequence_of_calls_keeps_the_claims_on_memory(data: bytes, identity: stack.Identity) -> None:
+    asyncio.run(stack.on_memory(data, identity))
 
 
 @pytest.mark.parametrize("durability", ["host", "stable"])
 def test_any_sequence_of_calls_keeps_the_claims_on_a_disk(durability: str) -> None:
     @settings(max_examples=25)
-    @given(some.binary(min_size=40, max_size=1500))
-    def claims(data: bytes) -> None:
+    @given(some.binary(min_size=40, max_size=1500), some.sampled_from(stack.IDENTITIES))
+    def claims(data: bytes, identity: stack.Identity) -> None:
         root = tempfile.mkdtemp(prefix="aegis-fuzz-")
         try:
-            asyncio.run(stack.on_disk(data, root, durability))
+            asyncio.run(stack.on_disk(data, root, durability, identity))
         finally:
             shutil.rmtree(root)
 
