@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -33,10 +34,11 @@ def give(path: Path) -> None:
 class Nfsd:
     """The command, started; its "ready" line has been read when the constructor returns. A context manager."""
 
-    def __init__(self, *arguments: str | Path, home: Path) -> None:
+    def __init__(self, *arguments: str | Path, home: Path, under: Sequence[str] = ()) -> None:
+        """`under`: a program and its arguments that starts the command in its own place."""
         environment = {"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
         self.process = subprocess.Popen(
-            [*ordinary_user(), sys.executable, "-m", "nfsd", *map(str, arguments)],
+            [*ordinary_user(), *under, sys.executable, "-m", "nfsd", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment,
