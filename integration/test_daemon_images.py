@@ -88,3 +88,17 @@ def test_what_a_command_writes_is_seen_while_it_runs(daemon: Daemon, image: str)
     assert (completed["exit_code"], completed["stdout"]) == (0, "begun\nended\n")
     told = daemon.cli("task", "logs", execution).text
     assert told.count("begun") == 1 and told.count("ended") == 1
+
+
+def test_a_bundle_goes_out_and_comes_in_by_the_command_line(daemon: Daemon) -> None:
+    daemon.script("carried", [say("arrived")])
+    daemon.deploy(agent("carried", BUSYBOX_IMAGE))
+    file = str(daemon.home / "carried.tar")
+    assert daemon.cli("bundle", "save", file, "carried").returncode == 0
+    assert daemon.cli("agent", "remove", "carried").returncode == 0
+    loaded = daemon.cli("bundle", "load", file, "--output", "json")
+    assert loaded.returncode == 0, loaded.stderr
+    view = json.loads(loaded.text)
+    assert [each["reference"] for each in view["images"]] == [BUSYBOX_IMAGE]
+    assert [each["name"] for each in view["agents"]] == ["carried"]
+    assert daemon.cli("task", "execute", "carried", "--wait").returncode == 0

@@ -56,6 +56,27 @@ async def test_a_name_that_is_no_text_is_the_bytes_it_stands_for(run: Run) -> No
     assert result["stdout"] == "\ufffd\ufffd"
 
 
+async def test_arguments_come_as_they_were_sent(bootstrap: Bootstrap, orchestrator: Orchestrator, port: int) -> None:
+    """Fifty of them, of everything JSON escapes: controls, quotes, backslashes, two to four bytes of UTF-8."""
+    dice = random.Random(8259)
+    alphabet = [
+        *map(chr, range(1, 0x80)),
+        *'"\\/',
+        "\u0080",
+        "\u07ff",
+        "\u0800",
+        "\ud7ff",
+        "\ufffd",
+        "\U00010000",
+        "\U0010ffff",
+    ]
+    words = ["".join(dice.choices(alphabet, k=dice.randrange(60))) for _ in range(50)]
+    orchestrator.commands = [["printf", "%s", word] for word in words]
+    ended = await bootstrap.run(port)
+    assert ended.code == 0, ended.log
+    assert [result["stdout"] for result in orchestrator.taken.values()] == words
+
+
 async def test_a_signal_is_told_as_shells_do(run: Run) -> None:
     assert (await run(*shell("kill -KILL $$")))["exit_code"] == 137
 
