@@ -18,7 +18,7 @@ from nfsd.vfs.interface import Attributes, Caller, Changes, Maybe, Node
 from nfsd.vfs.kept import Kept
 from nfsd.vfs.local_base import OFFSET_MAX, LocalBase
 from nfsd.vfs.nodes import OUR_OWN, UNREAD, LocalNode
-from nfsd.vfs.permissions import without_set_id
+from nfsd.vfs.permissions import SET_ID_BITS, in_group, without_set_id
 from nfsd.vfs.sidecar import host_mode, place_of, write_owner
 from nfsd.vfs.times import set_times
 
@@ -234,5 +234,8 @@ class LocalAttributes(LocalBase):
     def drop_set_id(self, node: LocalNode, caller: Caller) -> None:
         """Writing and truncating take setuid and setgid away, but from the superuser (CAP_FSETID)."""
         kept = node.kept
-        if kept is not None and caller.uid != 0 and without_set_id(kept.mode) != kept.mode:
-            self.keep(node, self.tree.stat(node), without_set_id(kept.mode), kept.ids)
+        if kept is not None and caller.uid != 0 and kept.mode & SET_ID_BITS:
+            ids = kept.ids or self.owner
+            left = without_set_id(kept.mode, ids is None or in_group(caller, ids[1]))
+            if left != kept.mode:
+                self.keep(node, self.tree.stat(node), left, kept.ids)

@@ -34,7 +34,7 @@ from nfsd.vfs.interface import (
     Stability,
 )
 from nfsd.vfs.layer import Layer
-from nfsd.vfs.permissions import granted, in_group, refuse_changes
+from nfsd.vfs.permissions import granted, in_group, refuse_changes, without_set_id
 
 _MAY_CHANGE_NAMES = MAY_WRITE | MAY_EXECUTE
 _RUNS_AS_GROUP = stat.S_ISGID | stat.S_IXGRP
@@ -134,7 +134,16 @@ class Mapped(Layer):
                 gid = ids[1] if changes.gid is None else changes.gid
                 if not in_group(caller, gid):  # he may not make a program run as a group that is not his
                     changes = changes._replace(mode=changes.mode & ~stat.S_ISGID)
+            elif changes.mode is None and (changes.uid is not None or changes.gid is not None):
+                changes = self._chown_by_a_stranger(caller, node, ids, changes)
         return self.inner.setattr(caller, node, changes)
+
+    @staticmethod
+    def _chown_by_a_stranger(caller: Caller, node: Node, ids: tuple[int, int], changes: Changes) -> Changes:
+        """An owner outside of the file's group takes setgid from it in any case (setattr_should_drop_sgid)."""
+        if not node.mode & stat.S_ISGID or node.kind in (stat.S_IFDIR, stat.S_IFLNK) or in_group(caller, ids[1]):
+            return changes
+        return changes._replace(mode=without_set_id(stat.S_IMODE(node.mode), member=False))
 
     # ---- making ----
 

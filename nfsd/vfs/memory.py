@@ -32,7 +32,7 @@ from nfsd.vfs.interface import (
 from nfsd.vfs.listing import COOKIE_PARENT, COOKIE_SELF, Snapshot
 from nfsd.vfs.memory_node import MemoryNode, Owner
 from nfsd.vfs.names import check
-from nfsd.vfs.permissions import without_set_id
+from nfsd.vfs.permissions import in_group, without_set_id
 
 FILE_BYTES_MAX = 1 << 30
 """EFBIG beyond: contents are kept as one bytearray."""
@@ -186,12 +186,12 @@ class MemoryFileSystem(FileSystem):
             node.data.extend(bytes(size - len(node.data)))
         self._written(node, caller)
 
-    @staticmethod
-    def _written(node: MemoryNode, caller: Caller) -> None:
+    def _written(self, node: MemoryNode, caller: Caller) -> None:
         node.mtime = node.ctime = time.time_ns()
         node.verifier = None  # a local file keeps it in its times (RFC 1813 section 3.3.8)
         if caller.uid != 0:
-            node.mode = without_set_id(node.mode)
+            gid = (node.ids or self._owner.ids)[1]
+            node.mode = without_set_id(node.mode, not self._owner.settled or in_group(caller, gid))
 
     def access(self, caller: Caller, node: Node) -> int:
         return self._alive(node).owner_access

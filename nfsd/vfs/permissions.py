@@ -65,13 +65,13 @@ def refuse_changes(ids: tuple[int, int], may: int, caller: Caller, changes: Chan
         raise failure(errno.EACCES)
 
 
-def without_set_id(mode: int) -> int:
-    """What a write or a change of owner by an ordinary user leaves of the permission bits of a regular file.
+def without_set_id(mode: int, member: bool = True) -> int:
+    """What a write or a change of owner by an ordinary user leaves of the permission bits of what is no directory.
 
     Setgid without group execute is no privilege (it once meant mandatory locking) and stays, as in Linux'
-    setattr_should_drop_sgid.
+    setattr_should_drop_sgid; but not for who is no `member` of the file's group.
     """
     mode &= ~stat.S_ISUID
-    if mode & stat.S_IXGRP:
+    if mode & stat.S_IXGRP or not member:
         mode &= ~stat.S_ISGID
     return mode

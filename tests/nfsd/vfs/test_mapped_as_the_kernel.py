@@ -24,7 +24,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from nfsd.vfs.conformance import settled
-from nfsd.vfs.interface import MAY_EXECUTE, MAY_READ, MAY_WRITE, NO_CHANGES, NOW, Caller, Changes, CreateHow, Node
+from nfsd.vfs.interface import (
+    MAY_EXECUTE,
+    MAY_READ,
+    MAY_WRITE,
+    NO_CHANGES,
+    NOW,
+    Caller,
+    Changes,
+    CreateHow,
+    Node,
+    Stability,
+)
 from nfsd.vfs.local import LocalFileSystem
 from nfsd.vfs.memory import MemoryFileSystem
 from nfsd.vfs.stack import MappedFor, build_stack
@@ -320,6 +331,34 @@ class AsTheKernel(RuleBasedStateMachine):
                 caller,
                 lambda: self.fs.setattr(caller, node, Changes(atime_ns=atime, mtime_ns=mtime)),
                 lambda: utimensat(handle, atime, mtime),
+            ),
+        )
+
+    # ---- contents: the owner is let through by us whatever the mode, so what he may not open is not compared ----
+
+    @rule(caller=CALLERS, index=st.integers(0, 20), truncates=st.booleans())
+    def write(self, caller: Caller, index: int, truncates: bool) -> None:
+        node, path = self.any_file(index)
+        owns = caller.uid == os.lstat(path).st_uid
+        if node.kind != stat.S_IFREG or (owns and not self.fs.access(caller, node) & MAY_WRITE):
+            return
+
+        def pwrite(handle: bytes) -> None:
+            fd = os.open(handle, os.O_WRONLY)
+            try:
+                os.pwrite(fd, b"x", 0)
+            finally:
+                os.close(fd)
+
+        def ours() -> Any:
+            if truncates:
+                return self.fs.setattr(caller, node, Changes(size=1))
+            return self.fs.write(caller, node, 0, b"x", Stability.UNSTABLE)
+
+        self._by_handle(
+            path,
+            lambda handle: self.both(
+                caller, ours, (lambda: os.truncate(handle, 1)) if truncates else (lambda: pwrite(handle))
             ),
         )
 

@@ -77,3 +77,4 @@ def test_what_may_be_changed_is_the_owners_or_a_writers_affair(
 
 def test_setgid_without_group_execute_is_no_privilege() -> None:
     assert [without_set_id(mode) for mode in (0o6755, 0o4644, 0o2745, 0o1777)] == [0o755, 0o644, 0o2745, 0o1777]
+    assert [without_set_id(mode, member=False) for mode in (0o2745, 0o2644)] == [0o745, 0o644]
