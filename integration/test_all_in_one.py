@@ -104,15 +104,17 @@ class Node:
     engine: DockerEngine
     process: Logged
 
-    def run(self, name: str, script: str, policy: dict[str, Any]) -> list[dict[str, Any]]:
-        """One agent, which runs a Python script; its events."""
-        turns = [call("cmd.run", command="python3", args=["-c", script]), say("seen")]
+    def run(self, name: str, script: str, policy: dict[str, Any], *fetched: str) -> list[dict[str, Any]]:
+        """One agent, which has the daemon fetch URLs and runs a Python script; its events."""
+        visits = [call("web.fetch", url=url) for url in fetched]
+        turns = [*visits, call("cmd.run", command="python3", args=["-c", script]), say("seen")]
         put(self.engine, "script.yaml", yaml.safe_dump({"agents": {name: {"iterations": [{"turns": turns}]}}}))
         manifest = agent(
             name,
             PYTHON_IMAGE,
             resources={"cpu_quota": 1.0, "memory_bytes": 268435456, "timeout_secs": 200},
             security={"network_policy": policy},
+            tools=["cmd.run", "web.fetch"],
             volumes=[{"name": "workspace", "mount_path": "/workspace", "storage_class": "persistent"}],
         )
         put(self.engine, "agent.yaml", yaml.safe_dump(manifest))
@@ -210,11 +212,16 @@ def test_an_agent_with_an_allowlist_reaches_what_it_names_and_is_told_of_the_res
         for word, value in words.items():
             script = script.replace(word, value)
         policy = {"mode": "allow", "allowlist": ["allowed.test", "metadata.test"]}
-        events = node.run("walker", LOOK + script, policy)
+        urls = [f"http://{name}.test/hello" for name in ("allowed", "refused", "metadata")]
+        events = node.run("walker", LOOK + script, policy, *urls)
         by_host = f"import socket; print(socket.create_connection(('{other}', {LISTENER_PORT}), 20).recv(9).decode())"
         python = all_in_one.python
         reached = all_in_one.daemon_host.run([*python.argv, "-c", by_host], env=python.env, timeout=60)
         assert reached.text == "hello", reached.stderr  # it listens, and only containers are kept from it
+    fetched = [each["result"] for each in data_of(events, "tool.completed") if each["name"] == "web.fetch"]
+    assert "status: 200" in fetched[0] and fetched[0].endswith("hello from outside\n")
+    assert "it leads to 169.254.169.254, a link-local address" in fetched[1]
+    assert "refused.test" in data_of(events, "tool.denied")[0]["reason"]  # by the policy of tool calls already
     [done] = data_of(events, "dispatch.completed")
     assert f"{OUTSIDE}:80 is refused" in " ".join(done["remarks"])  # also where a program shows nothing of it
     seen = printed(events)
@@ -236,7 +243,7 @@ def test_an_agent_with_an_allowlist_reaches_what_it_names_and_is_told_of_the_res
     }
     allowed = data_of(events, "network.allowed")
     assert {each["host"] for each in allowed} == {"allowed.test"}
-    assert sum(each["connections"] for each in allowed) == 1
+    assert sum(each["connections"] for each in allowed) == 2  # the tool's and the program's
     assert sum(each.get("bytes_received", 0) for each in allowed) > len("hello from outside\n")
     denied = {(each["host"], each["port"]) for each in data_of(events, "network.denied")}
     assert denied == {("refused.test", 80), ("refused.test", 443), (OUTSIDE, 80), ("metadata.test", 80)}
