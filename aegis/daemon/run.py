@@ -141,7 +141,7 @@ async def start(config: NodeConfig, stack: AsyncExitStack) -> str:
     )
     services = make_services(config, world)
     link = EngineLink(engine, lambda: networks.open(app))  # made below: its health asks the link
-    checks = health_checks(config, world, gateway, link)
+    checks = {**health_checks(config, world, gateway, link), "egress": proxy.probe}  # well while nothing listens yet
     app = application(config, directory, world, services, checks, tool_servers.checks(), registry)
     await listen(config, app, stack)
     stack.push_async_callback(networks.close)

@@ -56,6 +56,22 @@ class ProxyServer:
         self._servers.append(server)
         return int(server.sockets[0].getsockname()[1])
 
+    async def probe(self) -> None:
+        """Ask every listener, over TCP, what it asks of everybody: credentials. WorldError when one does not."""
+        for server in self._servers:
+            host, port = server.sockets[0].getsockname()[:2]
+            try:
+                reader, writer = await asyncio.open_connection(host, port)
+                try:
+                    writer.write(b"OPTIONS * HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n")
+                    answer = await reader.readline()
+                finally:
+                    writer.close()
+            except OSError as error:
+                raise WorldError(f"the agents' proxy on {host}:{port} does not answer: {error}") from error
+            if not answer.startswith(b"HTTP/1.1 407 "):
+                raise WorldError(f"the agents' proxy on {host}:{port} answers {answer[:100]!r}, and not with 407")
+
     async def close(self) -> None:
         """Safe to repeat."""
         for server in self._servers:

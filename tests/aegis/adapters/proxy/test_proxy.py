@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aegis.adapters.proxy import dial
+from aegis.adapters.proxy.server import CONNECTIONS_PER_ADDRESS_MAX
 from aegis.domain.manifest import NetworkMode
+from aegis.errors import WorldError
 from tests.support.way_out import WAIT_SECONDS, WayOut, outside
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -245,6 +247,18 @@ async def test_a_client_that_is_asked_for_credentials_may_give_them_on_the_same_
         line = b"GET http://api.test:%d/ HTTP/1.1\r\nHost: x\r\n" % server.port
         answer = await way.ask(line + b"\r\n" + line + way.credentials + b"Connection: close\r\n\r\n")
     assert answer.count(b"HTTP/1.1 407 ") == 1 and answer.count(b"HTTP/1.1 200 ") == 1
+
+
+async def test_a_proxy_that_answers_is_well_and_one_that_takes_no_more_is_not(way: WayOut) -> None:
+    await way.proxy.probe()
+    assert way.gate.totals.unauthorized == 0
+    connections = [await asyncio.open_connection("127.0.0.1", way.port) for _ in range(CONNECTIONS_PER_ADDRESS_MAX)]
+    async with asyncio.timeout(WAIT_SECONDS):
+        with pytest.raises(WorldError, match=rf"the agents' proxy on 127\.0\.0\.1:{way.port}"):
+            while True:  # until the last of them is taken
+                await way.proxy.probe()
+    for _, writer in connections:
+        writer.close()
 
 
 # ---- CONNECT ----
