@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -22,6 +22,14 @@ SHORTEST_SECRET = 6  # a shorter text would blank half of the log
 QUIET = dict.fromkeys(  # at debug the SDKs log whole conversations
     ("aiosqlite", "httpx", "httpcore", "openai", "anthropic", "mcp", "urllib3", "asyncio", "aiohttp"), logging.WARNING
 )
+
+
+_ALSO: list[Callable[[str], str]] = []
+
+
+def hide_also(clean: Callable[[str], str]) -> None:
+    """Every text logged from now on goes through `clean` as well: for secrets that become known while we run."""
+    _ALSO.append(clean)
 
 
 class Redactor:
@@ -40,6 +48,8 @@ class Redactor:
         if isinstance(value, str):
             if self._known is not None:
                 value = self._known.sub(HIDDEN, value)
+            for clean in _ALSO:
+                value = clean(value)
             value = URL_PASSWORD.sub(rf"\g<head>{HIDDEN}", value)
             return BEARER.sub(rf"\g<head>{HIDDEN}", value)
         if isinstance(value, Mapping):

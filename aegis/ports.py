@@ -292,6 +292,12 @@ class ToolServers(Protocol):
         ...
 
 
+class Secrets(Protocol):
+    async def get(self, reference: str) -> str:
+        """The value at `path#field`. SecretUnavailable."""
+        ...
+
+
 # ---- state ----
 
 

@@ -185,20 +185,24 @@ def check_daemon_or_ports(client: Client) -> list[Finding]:
         status, body = client.status_of("/health/ready")
     except CommandFailed:
         return [check_port("nfs port", 2049), check_port("api port", 8080)]
+    daemon = Finding("daemon", Level.GOOD, f"ready at {client.url}")
     if status != 200:
-        return [Finding("daemon", Level.BAD, f"answers at {client.url} and is not ready", "aegis daemon status")]
-    return [Finding("daemon", Level.GOOD, f"ready at {client.url}"), *optional_parts(body)]
+        daemon = Finding("daemon", Level.BAD, f"answers at {client.url} and is not ready", "aegis daemon status")
+    return [daemon, *optional_parts(body)]
 
 
 def optional_parts(body: bytes) -> list[Finding]:
     """What the daemon is ready without (tool servers), from the lines of its `/health/ready`."""
     findings = []
     for line in body.splitlines():
-        view = json.loads(line)
-        if view.get("optional"):
-            level = Level.GOOD if view["ok"] else Level.WARN
-            found = "answers" if view["ok"] else view["detail"] or view["code"]
-            findings.append(Finding(view["dependency"], level, found, view["next_step"]))
+        try:
+            view = json.loads(line)
+        except ValueError:  # it is no daemon of ours that answers
+            continue
+        if isinstance(view, dict) and view.get("optional"):
+            level = Level.GOOD if view.get("ok") else Level.WARN
+            found = "answers" if view.get("ok") else str(view.get("detail") or view.get("code"))
+            findings.append(Finding(str(view.get("dependency")), level, found, str(view.get("next_step", ""))))
     return findings
 
 

@@ -104,6 +104,7 @@ class SecretStore(Section):
     mount: str = "secret"  # of the KV engine, version 2
     approle_mount: str = "approle"
     timeout_seconds: Seconds = 10.0  # of one call
+    agent_paths: tuple[str, ...] = ()  # patterns of what manifests may ask for; none: nothing
 
 
 class ModelAlias(Section):

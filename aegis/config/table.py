@@ -243,6 +243,7 @@ _SECRETS = (
     Field("secrets.mount", "secrets.mount", TEXT, "Of the KV engine, version 2: `secret`."),
     Field("secrets.approle_mount", "secrets.approle_mount", TEXT, "Of the login: `approle`."),
     Field("secrets.timeout", "secrets.timeout_seconds", DURATION, "For one call."),
+    Field("secrets.agent_paths", "secrets.agent_paths", list_of(TEXT), "Patterns of what manifests may ask for."),
     _documents("secrets.backend.address", "secrets.address", URL, "As `secrets.address`."),
     _documents("secrets.backend.namespace", "secrets.namespace", TEXT, "As `secrets.namespace`."),
     _documents("secrets.backend.auth_method", "", choice(["approle"]), "It is always that."),

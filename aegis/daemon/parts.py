@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from ipaddress import ip_network
 from pathlib import Path
 from typing import cast
@@ -28,6 +29,7 @@ from aegis.errors import Refused, SecretUnavailable, WorldError
 from aegis.ids import new_id
 from aegis.logs import SHORTEST_SECRET
 from aegis.ports import Clock, ModelTerms, Price
+from aegis.services.agent_secrets import AgentSecrets
 from aegis.services.containers import ContainerSettings, Image, Place
 from aegis.services.egress import EgressGate, EgressSettings
 from aegis.services.egress.session import Rules
@@ -86,7 +88,21 @@ def _terms(alias: ModelAlias) -> ModelTerms:
 
 
 def open_secrets(settings: SecretStore) -> SecretSource:
-    """The store that the configuration names. SecretUnavailable when its login is not there."""
+    """The store that the configuration names, for reading it. SecretUnavailable when its login is not there."""
+    return secret_store(settings).read
+
+
+def agent_secrets(config: NodeConfig, stack: AsyncExitStack) -> AgentSecrets:
+    """What manifests may ask for. A node whose store has no login has none for them."""
+    settings = config.secrets
+    if not settings.address or settings.role_id is None or settings.secret_id is None:
+        return AgentSecrets()
+    store = secret_store(settings)
+    stack.callback(store.close)
+    return AgentSecrets(store, settings.agent_paths)
+
+
+def secret_store(settings: SecretStore) -> OpenBao:
     if not settings.address or settings.role_id is None or settings.secret_id is None:
         raise SecretUnavailable(
             "The secret store has no login", next_step="Set OPENBAO_ROLE_ID and OPENBAO_SECRET_ID", retryable=True
@@ -102,7 +118,7 @@ def open_secrets(settings: SecretStore) -> SecretSource:
             approle_mount=settings.approle_mount,
             timeout_seconds=settings.timeout_seconds,
         )
-    ).read
+    )
 
 
 def tool_servers(config: NodeConfig) -> McpServers:

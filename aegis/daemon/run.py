@@ -39,9 +39,10 @@ from aegis.daemon.network import ContainerNetworks
 from aegis.daemon.services import Services, World, make_services
 from aegis.documents import load_manifest
 from aegis.errors import AegisError, WorldError
-from aegis.logs import configure_logging
+from aegis.logs import configure_logging, hide_also
 from aegis.metrics import ModelMetrics
 from aegis.ports import HealthCheck
+from aegis.services.agent_secrets import concealing
 from aegis.services.pump import EventPump
 from aegis.services.recorder import EventRecorder
 from aegis.services.timing import SystemClock
@@ -95,10 +96,13 @@ async def serve(loaded: LoadedConfig) -> None:
 async def start(config: NodeConfig, stack: AsyncExitStack) -> str:
     """Make and start everything; each part's end goes on `stack`. Returns where it listens, for people."""
     directory = parts.state_directory(config)
-    store = await open_store(
+    agent_secrets = parts.agent_secrets(config, stack)
+    hide_also(agent_secrets.concealed)
+    database = await open_store(
         config.database.url.get_secret_value(), wait_seconds=config.database.connect_timeout_seconds
     )
-    stack.push_async_callback(store.close)
+    stack.push_async_callback(database.close)
+    store = concealing(database, agent_secrets)
     events = EventRecorder(store)
     stack.callback(events.close)
     pump = await stack.enter_async_context(pumping(events))
@@ -135,6 +139,7 @@ async def start(config: NodeConfig, stack: AsyncExitStack) -> str:
         meter=meter,
         signer=signer,
         tool_servers=tool_servers,
+        agent_secrets=agent_secrets,
         egress=egress,
         web=AiohttpWebClient(),
         place=networks.place,

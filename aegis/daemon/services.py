@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from aegis.config.model import NodeConfig
 from aegis.daemon import parts
 from aegis.ports import Clock, ContainerRuntime, Gateway, LanguageModels, ModelMeter, Signer, Store, ToolServers
+from aegis.services.agent_secrets import AgentSecrets
 from aegis.services.attesting import AttestTokens
 from aegis.services.bundles import Bundles, ImageArchive
 from aegis.services.cmd_tool import CMD_RUN
@@ -49,6 +50,7 @@ class World:
     meter: ModelMeter
     signer: Signer
     tool_servers: ToolServers
+    agent_secrets: AgentSecrets
     egress: EgressGate
     web: WebClient
     place: Callable[[str], Place]  # where an execution's containers are put
@@ -75,6 +77,7 @@ def make_services(config: NodeConfig, world: World) -> Services:
     attest_tokens = AttestTokens(world.signer, world.clock)
     web = web_fetch(world.web, world.egress, policy)
     inner_loop = InnerLoop(
+        secrets=world.agent_secrets,
         store=world.store,
         models=calls,
         tools=ToolBox([CMD_RUN, *fs_tools(jobs), web], policy, [ServerTools(world.tool_servers)]),
@@ -88,6 +91,7 @@ def make_services(config: NodeConfig, world: World) -> Services:
     judge_agents = JudgeAgents(world.store)
     judges = Judges(models=calls, agents=judge_agents, clock=world.clock)
     iterations = IterationRunner(
+        secrets=world.agent_secrets,
         store=world.store,
         runtime=world.engine,
         containers=Containers(world.engine, world.clock),
@@ -108,6 +112,7 @@ def make_services(config: NodeConfig, world: World) -> Services:
         clock=world.clock,
     )
     supervisor = ExecutionSupervisor(
+        agent_secrets=world.agent_secrets,
         store=world.store,
         runner=runner,
         maker=maker,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from aegis.documents.contexts import KNOWN_TOOLS, derive_contexts
+from aegis.documents.names import SecretReference
 from aegis.documents.problems import Note, show_path
 from aegis.documents.table import Reading, Said
 from aegis.domain.manifest import AccessMode, StorageClass
@@ -31,6 +32,7 @@ def derive(reading: Reading) -> None:
     _validators(reading)
     _judges(reading)
     _tools(reading)
+    _secrets(reading)
     derive_contexts(reading, ("spec",))
 
 
@@ -122,6 +124,14 @@ def _tools(reading: Reading) -> None:
     if origin is not None:
         where = origin.where.rsplit(" ", 1)[0] + " spec.tools"
         reading.said[("tools",)] = Said(tuple(patterns), origin.path, origin.node, where)
+
+
+def _secrets(reading: Reading) -> None:
+    """Variables whose values are somewhere else are kept apart: only where they are is stored."""
+    for target, said in list(reading.said.items()):
+        if target[0] == "environment" and isinstance(said.value, SecretReference):
+            del reading.said[target]
+            reading.derive(("secret_environment", *target[1:]), str(said.value), said)
 
 
 def _tool_paths(index: int) -> tuple[tuple[str | int, ...], ...]:

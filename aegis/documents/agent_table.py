@@ -14,10 +14,10 @@ from aegis.documents.contexts import TOOL_PATTERN, context_rows
 from aegis.documents.names import (
     HOST,
     IMAGE,
+    MANIFEST_VARIABLE,
     MOUNT_PATH,
     NAME,
     PATH_PATTERN,
-    VARIABLE_VALUE,
     VOLUME_ID,
     check_label,
     check_variable,
@@ -97,9 +97,16 @@ _RUNTIME = (
     Field("spec.task.agentskills", "", not_yet("agentskills"), "Not available in this version.", DOCUMENTS),
     Field("spec.task.input_data", "", not_yet("input_data"), "Not available in this version.", DOCUMENTS),
     Field(
-        "spec.environment.*", "environment.*", VARIABLE_VALUE, "The container's environment.", PAGE, key=check_variable
+        "spec.environment.*",
+        "environment.*",
+        MANIFEST_VARIABLE,
+        "The container's environment.",
+        PAGE,
+        key=check_variable,
     ),
-    Field("spec.env.*", "environment.*", VARIABLE_VALUE, "The container's environment.", DOCUMENTS, key=check_variable),
+    Field(
+        "spec.env.*", "environment.*", MANIFEST_VARIABLE, "The container's environment.", DOCUMENTS, key=check_variable
+    ),
 )
 
 _RESOURCES = (

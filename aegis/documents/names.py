@@ -123,12 +123,30 @@ def check_label(name: str) -> None:
 def _variable_value(value: str) -> str:
     """A manifest is deployed by whoever may deploy; the daemon's own environment and secrets are not his to read."""
     if value.startswith("secret:"):
-        raise Mistake("text", "secret: values in manifests are understood, and not available in this version")
+        raise Mistake("text", "a secret can stand in a manifest's environment, not here")
     if value.startswith("env:"):
         raise Mistake("text", "a manifest cannot read the daemon's environment; literal:env:... means this very text")
     if len(value.encode()) > ENVIRONMENT_VALUE_BYTES_MAX:
         raise Mistake("at most 128 KiB (Linux' limit)", found=f"{len(value.encode())} bytes")
     return value.removeprefix("literal:")
+
+
+class SecretReference(str):
+    """What follows `secret:` in a manifest: where a value is, not the value."""
+
+
+SECRET_REFERENCE = re.compile(r"[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*(?:#[^#\s]{1,255})?")
+
+
+def _manifest_variable(value: str) -> str:
+    if not value.startswith("secret:"):
+        return _variable_value(value)
+    reference = value.removeprefix("secret:")
+    if not SECRET_REFERENCE.fullmatch(reference) or len(reference) > 1024 or ".." in reference.split("/"):
+        raise Mistake(
+            "secret:path#field", "letters, digits, '_', '-', '.', and '/' between; #field where it has several"
+        )
+    return SecretReference(reference)
 
 
 IMAGE: Reader = text("an image reference", _image)
@@ -138,3 +156,4 @@ CONTAINER_PATH: Reader = text("an absolute path", _container_path)
 PATH_PATTERN: Reader = text("an absolute path or pattern", _pattern)
 VOLUME_ID: Reader = text("the id of a volume", _volume_id)
 VARIABLE_VALUE: Reader = text("text", _variable_value)
+MANIFEST_VARIABLE: Reader = text("text", _manifest_variable)

@@ -225,6 +225,7 @@ class AgentManifest(Model):
     prompt_template: str | None = None  # see aegis.domain.prompt; None: its default
     runtime: Runtime
     environment: dict[str, str] = {}
+    secret_environment: dict[str, str] = {}  # variable -> where its value is, in the node's secret store
     resources: Resources = Resources()
     security: Security = Security()
     volumes: tuple[VolumeSpec, ...] = ()

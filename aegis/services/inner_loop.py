@@ -39,6 +39,7 @@ from aegis.ports import (
     ToolCall,
     ToolSpec,
 )
+from aegis.services.agent_secrets import AgentSecrets
 from aegis.services.cmd_tool import STREAM_CHARACTERS_MAX, TAIL_SHARE, result_text
 from aegis.services.conversation import CONVERSATION_CHARACTERS_MAX, Conversation, Dispatch
 from aegis.services.outcomes import IterationFailed
@@ -122,6 +123,7 @@ class InnerLoop:
         command_environment: CommandEnvironment = lambda _execution, _number: {},
         remarks: Callable[[str], Sequence[str]] = lambda _execution_id: (),
         rounds_max: int = ROUNDS_MAX,
+        secrets: AgentSecrets | None = None,
     ) -> None:
         self._store = store
         self._models = models
@@ -132,6 +134,7 @@ class InnerLoop:
         self._environment = command_environment
         self._remarks = remarks
         self._rounds_max = rounds_max
+        self._secrets = secrets or AgentSecrets()
         self._sessions: dict[str, Session] = {}
 
     # ---- for the supervisor ----
@@ -372,6 +375,7 @@ class InnerLoop:
         )
 
     async def _save(self, session: Session, conversation: Conversation) -> None:
+        conversation = self._secrets.concealed(conversation)  # also for the model, which is told what is kept
         await self._store.save_inner_loop(session.execution.id, session.number, conversation.to_json())
         session.conversation = conversation
 

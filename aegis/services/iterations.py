@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from aegis.domain import refinement
@@ -29,6 +29,7 @@ from aegis.domain.text import shorten
 from aegis.domain.validation import Judgement
 from aegis.errors import ContainerFailed, NotFound, WorldError
 from aegis.ports import Clock, ContainerExit, ContainerRuntime, Gateway, Store
+from aegis.services.agent_secrets import AgentSecrets
 from aegis.services.containers import ContainerMaker, Containers
 from aegis.services.egress import EgressGate
 from aegis.services.inner_loop import FinalResponse, InnerLoop, Session
@@ -80,8 +81,10 @@ class IterationRunner:
         gateway: Gateway,
         egress: EgressGate,
         clock: Clock,
+        secrets: AgentSecrets | None = None,
         retries: Retries = Retries(),  # noqa: B008 - frozen
     ) -> None:
+        self._secrets = secrets or AgentSecrets()
         self._store = store
         self._runtime = runtime
         self._containers = containers
@@ -131,6 +134,8 @@ class IterationRunner:
     async def _attempt(self, work: Work, number: int, prompt: str, journal: Journal) -> Answer:
         execution = work.execution
         spec = self._maker.agent(execution, number, work.image, work.token, work.mounted)
+        secrets = await self._secrets.environment(execution.manifest)
+        spec = replace(spec, environment={**secrets, **spec.environment})
         async with (
             self._inner_loop.session(execution, number, prompt, work.mounted) as session,
             self._containers.running(spec, journal) as container_id,

@@ -25,6 +25,7 @@ from aegis.domain.manifest import DEFAULT_MODEL, AgentManifest, judges_of
 from aegis.errors import Conflict, DatabaseUnavailable, NotFound, Overloaded, WorldError
 from aegis.ids import new_id
 from aegis.ports import Clock, EventSink, LanguageModels, Store
+from aegis.services.agent_secrets import AgentSecrets
 from aegis.services.containers import ContainerMaker
 from aegis.services.executions import ExecutionRunner, Outcome
 from aegis.services.policy import ToolPolicy
@@ -59,6 +60,7 @@ class ExecutionSupervisor:
         maker: ContainerMaker,
         models: LanguageModels,
         policy: ToolPolicy,
+        agent_secrets: AgentSecrets | None = None,
         events: EventSink,
         clock: Clock,
         concurrent_max: int = 16,
@@ -70,6 +72,7 @@ class ExecutionSupervisor:
         self._maker = maker
         self._models = models
         self._policy = policy
+        self._agent_secrets = agent_secrets or AgentSecrets()
         self._events = events
         self._clock = clock
         self._slots = [asyncio.Semaphore(concurrent_max) for _ in range(GENERATIONS_MAX)]
@@ -97,6 +100,7 @@ class ExecutionSupervisor:
         self._models.get(manifest.runtime.model_alias)  # known now rather than a container later
         self._maker.image(manifest.runtime)
         self._policy.layers(manifest)
+        self._agent_secrets.check(manifest)
         token = secrets.token_urlsafe(TOKEN_BYTES)
         execution = Execution(
             id=new_id(),

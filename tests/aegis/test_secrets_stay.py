@@ -12,19 +12,21 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from aegis import logs
 from aegis.adapters.mcp import McpServers
 from aegis.config.load import LoadedConfig, read_config
-from aegis.daemon.parts import models, open_secrets, secrets_of, tool_servers
+from aegis.daemon.parts import agent_secrets, models, open_secrets, secrets_of, tool_servers
 from aegis.documents import ConfigError
-from aegis.logs import configure_logging
+from aegis.logs import configure_logging, hide_also
 from aegis.services.server_tools import ServerTools
 from tests.aegis.adapters.llm.test_contract import openai_answer
 from tests.aegis.services.test_over_http import Node, node
@@ -37,6 +39,7 @@ PLANTED = {
     "a key from the store": f"sk-{STORED}-0123456789",
     "a token from the store": f"{STORED}-for-the-tool-server",
     "a text from the store, in a place that is no secret": f"{STORED}-as-a-name",
+    "an agent's password from the store": f"{STORED}-for-the-agent",
     "a password in the file": "planted-in-the-file-password",
     "an API token from the environment": "planted-in-the-environment-token",
     "a password in a URL": "planted-in-the-database-url",
@@ -49,10 +52,16 @@ PLANTED = {
 def config(store: Store, provider_url: str) -> str:
     key, token, name = list(PLANTED.values())[:3]
     store.secrets = {"models": {"key": key}, "tools": {"token": token}, "node": {"name": name}}
+    store.secrets["agents/db"] = {"password": PLANTED["an agent's password from the store"]}
     return yaml.safe_dump(
         {
             "node": {"name": "secret:node#name"},
-            "secrets": {"address": store.url, "role_id": ROLE_ID, "secret_id": SECRET_ID},
+            "secrets": {
+                "address": store.url,
+                "role_id": ROLE_ID,
+                "secret_id": SECRET_ID,
+                "agent_paths": ["agents/*"],
+            },
             "api": {"tokens": ["env:PLANTED_TOKEN"]},
             "database": {"url": f"postgresql://u:{PLANTED['a password in a URL']}@h/d"},
             "registry_credentials": [
@@ -93,9 +102,15 @@ def store() -> Iterator[Store]:
 def log() -> Iterator[io.StringIO]:
     """Everything logged, as the daemon's own handler writes it; the root logger is as it was afterwards."""
     root, stream = logging.getLogger(), io.StringIO()
-    before, level = list(root.handlers), root.level
+    before, level, cleaners = list(root.handlers), root.level, list(logs._ALSO)
     yield stream
-    root.handlers[:], root.level = before, level
+    root.handlers[:], root.level, logs._ALSO[:] = before, level, cleaners
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
 
 
 def calls(*wanted: tuple[str, dict[str, Any]]) -> dict[str, Any]:
@@ -103,7 +118,8 @@ def calls(*wanted: tuple[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 async def run(here: Node) -> dict[str, Any]:
-    agent = here.world.agent(tools=("cmd.run", "fs.*", "tests.*"))
+    manifest: dict[str, Any] = {"tools": ("cmd.run", "fs.*", "tests.*")}
+    agent = here.world.agent(**manifest, secret_environment={"PASSWORD": "agents/db#password"})
     execution = await here.world.daemon.supervisor.start(agent, "do it", "default")
     await here.world.daemon.supervisor.wait(execution.id)
     shown: dict[str, Any] = await here.get(f"/v1/executions/{execution.id}")
@@ -118,7 +134,9 @@ async def started(servers: McpServers) -> None:
     raise AssertionError(servers.server("tests").trouble)
 
 
-async def test_nothing_that_comes_out_of_a_node_holds_a_secret(store: Store, log: io.StringIO, tmp_path: Path) -> None:
+async def test_nothing_that_comes_out_of_a_node_holds_a_secret(
+    store: Store, log: io.StringIO, tmp_path: Path, stack: AsyncExitStack
+) -> None:
     key = PLANTED["a key from the store"]
     provider = FakeOpenAI(openai_answer("done"), key=key)
     runner = await serve(provider)
@@ -129,7 +147,10 @@ async def test_nothing_that_comes_out_of_a_node_holds_a_secret(store: Store, log
         "the configuration as text": repr(loaded.config.model_copy(update={"node": None})),  # its name is no secret
     }
     aliases, servers = models(loaded.config), tool_servers(loaded.config)
-    async with servers.running(), node(tmp_path, aliases.get("default")) as here:  # type: ignore[arg-type]
+    agents = agent_secrets(loaded.config, stack)
+    hide_also(agents.concealed)
+    model: Any = aliases.get("default")
+    async with servers.running(), node(tmp_path, model, secrets=agents) as here:
         await started(servers)
         here.world.daemon.served_tools.extend(ServerTools(servers)())
 
@@ -152,7 +173,13 @@ async def test_nothing_that_comes_out_of_a_node_holds_a_secret(store: Store, log
         logging.getLogger("a third party").error("it failed: %s", say)  # what is logged by whoever knows one
 
         said["executions"] = json.dumps([refused, done])
-        said["containers"] = str([asdict(spec) for spec in here.world.runtime.created])
+        asked_for = [spec.environment["PASSWORD"] for spec in here.world.runtime.created]
+        assert asked_for == [PLANTED["an agent's password from the store"]] * len(asked_for)
+        assert "PASSWORD=***" in json.dumps(done["events"]), "it printed its environment"
+        others = [
+            replace(spec, environment={**spec.environment, "PASSWORD": ""}) for spec in here.world.runtime.created
+        ]
+        said["containers, but for what they asked for"] = str([asdict(spec) for spec in others])
         said["the list of executions"] = json.dumps(await here.get("/v1/executions"))
         said["tool servers"] = str([await _trouble(servers), servers.tools()])
     await aliases.close()

@@ -15,6 +15,7 @@ from aegis.domain.execution import Agent, Execution
 from aegis.domain.manifest import AgentManifest, ExecutionPlan, PullPolicy, Resources, Runtime, VolumeSpec
 from aegis.errors import AegisError, Conflict, HostUnreachable
 from aegis.ids import DEFAULT_TENANT, new_id
+from aegis.services.agent_secrets import AgentSecrets, concealing
 from aegis.services.cmd_tool import CMD_RUN
 from aegis.services.containers import ContainerMaker, Containers, ContainerSettings, Image, Place
 from aegis.services.egress import EgressGate, EgressSettings
@@ -110,7 +111,9 @@ class Daemon:
         self.life = life
         self.served_tools: list[Tool] = []  # of tool servers
         clock = world.clock
-        store, runtime, gateway = (Mortal(each, life) for each in (world.store, world.runtime, world.gateway))
+        mortal, runtime, gateway = (Mortal(each, life) for each in (world.store, world.runtime, world.gateway))
+        secrets = world.secrets or AgentSecrets()
+        store = concealing(mortal, secrets)  # type: ignore[arg-type]
         models = FakeModels(world.model)
         self.events = EventRecorder(store)
         self.volumes = VolumeService(store, gateway, self.events, clock)
@@ -132,6 +135,7 @@ class Daemon:
         calls = ModelCalls(store=store, models=models, clock=clock)
         self.egress = egress_gate(clock)
         self.inner_loop = InnerLoop(
+            secrets=secrets,
             store=store,
             models=calls,
             tools=ToolBox([CMD_RUN, *fs_tools(jobs)], policy, [lambda: self.served_tools]),
@@ -144,6 +148,7 @@ class Daemon:
         judge_agents = JudgeAgents(store)
         judges = Judges(models=calls, agents=judge_agents, clock=clock)
         iterations = IterationRunner(
+            secrets=secrets,
             store=store,
             runtime=runtime,
             containers=self.containers,
@@ -164,6 +169,7 @@ class Daemon:
             clock=clock,
         )
         self.supervisor = ExecutionSupervisor(
+            agent_secrets=secrets,
             store=store,
             runner=runner,
             maker=maker,
@@ -194,12 +200,14 @@ class World:
     runtime: FakeRuntime
     model: FakeModel
     daemon: Daemon
+    secrets: AgentSecrets | None = None  # of every daemon's
 
     @classmethod
-    def make(cls, model: FakeModel, **limits: int) -> World:
+    def make(cls, model: FakeModel, *, secrets: AgentSecrets | None = None, **limits: int) -> World:
         asyncio.get_running_loop().set_exception_handler(_unless_died)
         gateway = FakeGateway()
         world = cls.__new__(cls)
+        world.secrets = secrets
         world.clock, world.store, world.gateway, world.model = FakeClock(), MemoryStore(), gateway, model
         world.runtime = FakeRuntime(gateway, agent=world.bootstrap, validator=world.validator)
         world.daemon = Daemon(world, Life(), **limits)

@@ -60,7 +60,7 @@ class ToolServer:
         self.pid: int | None = None  # of the process that runs now
 
     async def run(self) -> None:
-        failures = 0
+        failures, told = 0, ""
         while True:
             began = time.monotonic()
             try:
@@ -74,7 +74,9 @@ class ToolServer:
                 failures = 0
             failures += 1
             pause = self._patience.pause(failures)
-            log.warning("%s; it is started again in %.1f s", self.trouble, pause)
+            level = logging.WARNING if str(self.trouble) != told else logging.DEBUG  # a lasting fault is told once
+            log.log(level, "%s; it is started again in %.1f s", self.trouble, pause)
+            told = str(self.trouble)
             await asyncio.sleep(pause)
 
     async def check(self) -> None:

@@ -116,6 +116,7 @@ def test_a_tool_server_that_is_away_is_a_warning_with_its_reason() -> None:
         ("tool server a", Level.GOOD, "answers", ""),
         ("tool server b", Level.WARN, "ended", "do"),
     ]
+    assert checks.optional_parts(b"<html>\n[]\nnull\n") == []
 
 
 def test_what_of_the_host_agents_reach_is_named_with_the_rule_that_keeps_them_out(tmp_path: Path) -> None:

@@ -98,7 +98,10 @@ def test_a_value_in_its_own_words_is_read(reader: Reader, written: str, value: A
         (names.IMAGE, "Python:3", "python:3"),
         (names.IMAGE, "https://ghcr.io/a", "no scheme"),
         (names.VOLUME_ID, '"{{input.x}}"', "not available in this version"),
-        (names.VARIABLE_VALUE, "secret:a", "not available in this version"),
+        (names.VARIABLE_VALUE, "secret:a", "can stand in a manifest's environment, not here"),
+        (names.MANIFEST_VARIABLE, "secret:../a", "secret:path#field"),
+        (names.MANIFEST_VARIABLE, '"secret:"', "secret:path#field"),
+        (names.MANIFEST_VARIABLE, "env:HOME", "cannot read the daemon's environment"),
         (names.VARIABLE_VALUE, "env:HOME", "cannot read the daemon's environment"),
     ],
 )

@@ -21,6 +21,7 @@ from aegis.api import ApiServer, create_app
 from aegis.domain.execution import Execution, ExecutionState
 from aegis.domain.manifest import ExecutionPlan, ScriptValidator
 from aegis.ids import DEFAULT_TENANT
+from aegis.services.agent_secrets import AgentSecrets
 from aegis.services.timing import SystemClock
 from tests.support.fakes_gateway import FakeGateway
 from tests.support.fakes_model import FakeModel, answer, call
@@ -49,7 +50,7 @@ class Node:
 
 
 @asynccontextmanager
-async def node(tmp_path: Path, model: FakeModel) -> AsyncIterator[Node]:
+async def node(tmp_path: Path, model: FakeModel, *, secrets: AgentSecrets | None = None) -> AsyncIterator[Node]:
     files = tmp_path / "files"
     files.mkdir()
     store = await open_store(f"sqlite:///{tmp_path}/aegis.db")
@@ -78,6 +79,7 @@ async def node(tmp_path: Path, model: FakeModel) -> AsyncIterator[Node]:
 
     gateway = FakeGateway()
     world = World.__new__(World)
+    world.secrets = secrets
     world.clock, world.store, world.gateway, world.model = SystemClock(), store, gateway, model  # type: ignore[assignment]
     world.runtime = FakeRuntime(gateway, agent, validator)
     daemon = world.daemon = Daemon(world, Life())
