@@ -223,26 +223,34 @@ def _model(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
 
 
 def _tool(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
-    name = str(data.get("name", "?"))
+    """The model's, and those that a process in the container made by itself (SMCP)."""
+    name, caller = str(data.get("name", "?")), str(data.get("caller") or "model")
+    key = _call(caller, name)
     totals = line.of(entry.iteration)
     if kind == "tool.called":
         totals.tool_calls += 1
-        line.begin("tool", entry, "tool", f"{name} {_arguments(data.get('arguments'))}".rstrip())
+        by = "" if caller == "model" else f" (by the {caller} itself)"
+        line.begin(key, entry, "tool", f"{name} {_arguments(data.get('arguments'))}".rstrip() + by)
     elif kind == "tool.denied":
         totals.denied += 1
-        called = line.end("tool", entry, reason=data.get("reason"), rules=data.get("rules"))
+        called = line.end(key, entry, reason=data.get("reason"), rules=data.get("rules"))
         if called is not None:
             called.ok, called.text = False, _short(f"{called.text}: denied: {data.get('reason', '')}")
     elif kind == "tool.completed":
-        called = line.end("tool", entry, result=data.get("result"))
+        called = line.end(key, entry, result=data.get("result"))
         if called is not None and str(data.get("result", "")).startswith("error: "):
             called.ok = False
+
+
+def _call(caller: str, name: str) -> str:
+    """A call under way: the model's are one after the other, a container's need not be."""
+    return f"tool {caller} {name}"
 
 
 def _dispatch(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
     key = f"dispatch {data.get('dispatch_id')}"
     if kind == "dispatch.sent":
-        line.end("tool", entry)
+        line.end(_call("model", "cmd.run"), entry)
         argv = [str(data.get("command", "?")), *map(str, data.get("args") or ())]
         line.begin(key, entry, "command", " ".join(argv))
     elif kind == "dispatch.completed":

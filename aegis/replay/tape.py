@@ -55,12 +55,8 @@ class Tape:
         attempt = _last_attempt(record.events, number)
         begin = attempt[0].sequence if attempt else 0
         self.recorded = Conversation.from_json(record.conversations[number])
-        called = _called_by_agent(attempt)
-        by_agent = {each.sequence for each in called}
-        self._uncounted = [each for each in called if each.kind == "tool.allowed"]
-        kinds = set(COMPARED) - ({"tool.completed"} if by_agent else set())  # whose it was is not in it
-        self._kinds = frozenset(kinds)
-        self._expected = [each for each in attempt if each.kind in kinds and each.sequence not in by_agent]
+        self._uncounted = [each for each in attempt if each.kind == "tool.allowed" and _by_agent(each)]
+        self._expected = [each for each in attempt if each.kind in COMPARED and not _by_agent(each)]
         self._position = 0
         self._started_at = attempt[0].at if attempt else record.execution.created_at
         self._log = [_as_event(each) for each in record.events if each.sequence < begin]
@@ -99,7 +95,7 @@ class Tape:
     async def emit(self, *events: Event) -> None:
         for event in events:
             self._add(event)
-            if event.kind in self._kinds:
+            if event.kind in COMPARED:
                 self._compare(event)
 
     def _compare(self, event: Event) -> None:
@@ -217,16 +213,9 @@ def _last_attempt(events: Sequence[RecordedEvent], number: int) -> list[Recorded
     return found
 
 
-def _called_by_agent(events: Sequence[RecordedEvent]) -> list[RecordedEvent]:
-    """Calls by processes in the container, and what was decided about them: stored together, so side by side."""
-    found: list[RecordedEvent] = []
-    for event in events:
-        decides = event.kind in ("tool.allowed", "tool.denied")
-        if (event.kind == "tool.called" and event.data.get("caller") == "agent") or (
-            decides and found and found[-1].kind == "tool.called" and found[-1].sequence == event.sequence - 1
-        ):
-            found.append(event)
-    return found
+def _by_agent(event: RecordedEvent) -> bool:
+    """Whether a process in the container called this tool by itself."""
+    return event.data.get("caller") == "agent"
 
 
 def _shown(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:

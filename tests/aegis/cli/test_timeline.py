@@ -91,6 +91,22 @@ def test_what_belongs_together_is_one_entry_with_its_duration_and_its_end() -> N
     ]
 
 
+def test_what_the_container_called_by_itself_is_not_taken_for_the_models() -> None:
+    entries, _ = read(
+        events(
+            (1, "tool.called", 1, RUN),
+            (2, "tool.called", 1, {"name": "fs.list", "arguments": {"path": "/w"}, "caller": "agent"}),
+            (3, "dispatch.sent", 1, {"dispatch_id": "d1", "command": "make"}),
+            (4, "tool.completed", 1, {"name": "fs.list", "result": "error: no", "caller": "agent"}),
+        )
+    )
+    assert [(each.text, each.duration_seconds, each.ok) for each in entries] == [
+        ("cmd.run make -j", 2.0, True),
+        ("fs.list /w (by the agent itself)", 2.0, False),
+        ("make", None, True),
+    ]
+
+
 def test_an_iteration_is_summed_up() -> None:
     _, totals = read(ONE_ITERATION)
     assert totals[1] == Totals(
