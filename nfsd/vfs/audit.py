@@ -2,8 +2,8 @@
 
 Operations that change names or attributes, and refusals, are single `Event`s; reads and writes of one file are
 drawn together into a `Span`, closed when it is large, when it is old (`tick`), or at `flush` and `close`. Everything
-else is a counter: a GETATTR costs one increment. How long operations take is the server's to measure, which sees the
-whole of it: two clock calls here would cost more than the rest of this layer.
+else is a counter: a GETATTR costs one increment. What is recorded is recorded with the time it took, two looks at the
+clock; how long calls take as clients see them is the server's to measure.
 
 Memory is bounded by back-pressure: when the batch is full the sink is called at once, in the caller's turn; a sink
 that raises makes the operation fail with EIO before it is done. So nothing is dropped and nothing goes unrecorded.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
+from time import perf_counter_ns as _clock
 from typing import TypeVar
 
 from nfsd.vfs.failures import failure
@@ -53,7 +54,7 @@ _REFUSALS = frozenset((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, err
 
 
 class _OpenSpan:
-    __slots__ = ("at", "bytes", "node", "offset_end", "offset_min", "operation", "operations", "path")
+    __slots__ = ("at", "bytes", "nanoseconds", "node", "offset_end", "offset_min", "operation", "operations", "path")
 
     def __init__(self, at: float, operation: str, node: Node, path: bytes, offset: int) -> None:
         self.at = at
@@ -62,6 +63,7 @@ class _OpenSpan:
         self.path = path
         self.operations = 0
         self.bytes = 0
+        self.nanoseconds = 0
         self.offset_min = self.offset_end = offset
 
     def closed(self) -> Span:
@@ -74,6 +76,7 @@ class _OpenSpan:
             self.bytes,
             self.offset_min,
             self.offset_end,
+            self.nanoseconds,
         )
 
 
@@ -204,24 +207,25 @@ class Audit(Layer):
         if len(self._batch) >= self._batch_records_max:
             self._make_room()
         path = self._path(node, name)
+        began = _clock()
         try:
             result = act(*arguments)
         except BaseException as error:
-            self._record(operation, node, path, to_path, error)
+            self._record(operation, node, path, to_path, error, began)
             raise
         if type(result) is Later:
 
             def done(value: T) -> T:
-                self._record(operation, node, path, to_path, None)
+                self._record(operation, node, path, to_path, None, began)
                 return value
 
-            return result.then(done, lambda error: self._record(operation, node, path, to_path, error))
+            return result.then(done, lambda error: self._record(operation, node, path, to_path, error, began))
         self._others[operation] += 1
-        self._batch.append(Event(self._now, operation, node.fileid, path, to_path, 0))
+        self._batch.append(Event(self._now, operation, node.fileid, path, to_path, 0, _clock() - began))
         return result
 
     def _record(
-        self, operation: str, node: Node, path: bytes, to_path: bytes | None, error: BaseException | None
+        self, operation: str, node: Node, path: bytes, to_path: bytes | None, error: BaseException | None, began: int
     ) -> None:
         code = 0
         if error is None:
@@ -231,7 +235,7 @@ class Audit(Layer):
         else:
             code = getattr(error, "errno", None) or errno.EIO
             self.errors[operation, code] += 1
-        self._batch.append(Event(self._now, operation, node.fileid, path, to_path, code))
+        self._batch.append(Event(self._now, operation, node.fileid, path, to_path, code, _clock() - began))
 
     # ---- reading ----
 
@@ -274,21 +278,24 @@ class Audit(Layer):
     def read(self, caller: Caller, node: Node, offset: int, count: int) -> Maybe[ReadResult]:
         if len(self._batch) >= self._batch_records_max:
             self._make_room()
+        began = _clock()
         try:
             result = self.inner.read(caller, node, offset, count)
         except OSError as error:
             self._failed("read", error, node)
             raise
         if type(result) is Later:
-            return result.then(lambda done: self._was_read(node, offset, done), lambda e: self._failed("read", e, node))
-        return self._was_read(node, offset, result)  # type: ignore[arg-type]  # mypy does not narrow by `type() is`
+            return result.then(
+                lambda done: self._was_read(node, offset, done, began), lambda e: self._failed("read", e, node)
+            )
+        return self._was_read(node, offset, result, began)  # type: ignore[arg-type]  # mypy does not narrow by `type() is`
 
-    def _was_read(self, node: Node, offset: int, result: ReadResult) -> ReadResult:
+    def _was_read(self, node: Node, offset: int, result: ReadResult, began: int) -> ReadResult:
         data = result.data
         size = data.length if type(data) is FileRange else len(data)
         self._reads += 1
         self.bytes_read += size
-        self._extend("read", self._read_spans, node, offset, size)
+        self._extend("read", self._read_spans, node, offset, size, began)
         return result
 
     # ---- writing ----
@@ -305,6 +312,7 @@ class Audit(Layer):
         if len(self._batch) >= self._batch_records_max:
             self._make_room()
         size = len(data)
+        began = _clock()
         try:
             result = self.inner.write(caller, node, offset, data, stability, before)
         except OSError as error:
@@ -313,10 +321,14 @@ class Audit(Layer):
         # Also when a flush is waited for: the file has been written to, whatever becomes of the flush.
         self._writes += 1
         self.bytes_written += size
-        self._extend("write", self._write_spans, node, offset, size)
+        span = self._extend("write", self._write_spans, node, offset, size, began)
+        if type(result) is Later:
+            return _timed(result, span)
         return result
 
-    def _extend(self, operation: str, spans: OrderedDict[Node, _OpenSpan], node: Node, offset: int, size: int) -> None:
+    def _extend(
+        self, operation: str, spans: OrderedDict[Node, _OpenSpan], node: Node, offset: int, size: int, began: int
+    ) -> _OpenSpan:
         span = spans.get(node)
         if span is None:
             if len(spans) >= SPANS_OPEN_MAX:
@@ -324,6 +336,7 @@ class Audit(Layer):
             span = spans[node] = _OpenSpan(self._now, operation, node, self._path(node), offset)
         span.operations += 1
         span.bytes += size
+        span.nanoseconds += _clock() - began
         if offset < span.offset_min:
             span.offset_min = offset
         if offset + size > span.offset_end:
@@ -331,6 +344,7 @@ class Audit(Layer):
         if span.bytes >= self._span_bytes_max:
             self._batch.append(span.closed())
             del spans[node]
+        return span
 
     def commit(self, caller: Caller, node: Node, offset: int, count: int) -> Maybe[None]:
         return self._counted("commit", node, None, lambda: self.inner.commit(caller, node, offset, count))
@@ -376,3 +390,17 @@ class Audit(Layer):
         to_path = self._path(to_directory, to_name)
         arguments = (caller, from_directory, from_name, to_directory, to_name)
         return self._recorded("rename", from_directory, from_name, to_path, self.inner.rename, *arguments)
+
+
+def _timed(result: Later[T], span: _OpenSpan) -> Later[T]:
+    """The wait that begins now counts for the span, as long as it is open."""
+    began = _clock()
+
+    def add() -> None:
+        span.nanoseconds += _clock() - began
+
+    def done(value: T) -> T:
+        add()
+        return value
+
+    return result.then(done, lambda _error: add())

@@ -31,6 +31,8 @@ def _event(attachment: Attachment, record: records.Record) -> Event:
         kind = "file.denied" if record.result in (errno.EACCES, errno.EPERM, errno.EROFS) else "file.failed"
     else:
         kind = f"file.{record.operation}"
+    if record.nanoseconds:
+        data["milliseconds"] = round(record.nanoseconds / 1e6, 3)
     if isinstance(record, records.Event) and record.to_path is not None:
         if record.operation == "symlink":  # its text, which may lead anywhere in the container
             data["target"] = record.to_path.decode("utf-8", "backslashreplace")

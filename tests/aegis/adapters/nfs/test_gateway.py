@@ -212,6 +212,8 @@ async def test_rules_hold_for_the_tools_as_for_nfs_and_refusals_are_events(world
     assert "/workspace/elsewhere" in denied
     written = [event for event in world.events if event.kind == "file.write"]
     assert written and all(event.execution_id == held.execution_id for event in written)
+    assert [(event.data["volume_id"], event.data["bytes"]) for event in written] == [(made.id, 1)]
+    assert all(event.data["milliseconds"] > 0 for event in written)
 
 
 async def test_a_mapped_volume_tells_users_apart_and_the_tools_are_the_executions_user(
