@@ -173,10 +173,10 @@ def _check_capability(reading: Reading, target: Path) -> None:
         return
     files = any(tool_allowed([pattern], tool) for tool in KNOWN_TOOLS if tool.startswith("fs."))
     only_known = pattern.startswith("fs.") or pattern == "cmd.run"
-    for way in ("read", "write"):
-        said = reading.said.get((*target, "filesystem", way))
-        if said is not None and not files:
-            reading.problem(said, f"no path list: no tool that {pattern} means says which files it uses")
+    lists = [reading.said.get((*target, "filesystem", way)) for way in ("read", "write")]
+    for paths in {paths.path: paths for paths in lists if paths is not None}.values():
+        if not files:  # once: `path_allowlist` is both
+            reading.problem(paths, f"no path list: no tool that {pattern} means says which files it uses")
     domains = reading.said.get((*target, "domains"))
     if domains is not None and only_known:
         hint = "what commands may reach is security.network's" if pattern == "cmd.run" else ""

@@ -27,7 +27,7 @@ from aegis.domain.events import Event
 from aegis.domain.execution import Execution
 from aegis.domain.manifest import AgentManifest
 from aegis.domain.text import shorten
-from aegis.errors import Conflict, ModelContextTooLong, ModelFailed, Overloaded, WorldError
+from aegis.errors import Conflict, ModelContextTooLong, ModelFailed, WorldError
 from aegis.ports import (
     Clock,
     EventSink,
@@ -39,6 +39,7 @@ from aegis.ports import (
     ToolCall,
     ToolSpec,
 )
+from aegis.services.agent_calls import AgentCalls
 from aegis.services.agent_secrets import AgentSecrets
 from aegis.services.cmd_tool import STREAM_CHARACTERS_MAX, TAIL_SHARE, result_text
 from aegis.services.conversation import CONVERSATION_CHARACTERS_MAX, Conversation, Dispatch
@@ -46,7 +47,7 @@ from aegis.services.outcomes import IterationFailed
 from aegis.services.rates import RateLimits, allowed_calls
 from aegis.services.recorder import Journal
 from aegis.services.running_output import RunningOutput
-from aegis.services.tools import EVENT_CHARACTERS_MAX, ToolBox, ToolContext, ToolResult, only_result
+from aegis.services.tools import EVENT_CHARACTERS_MAX, ToolBox, ToolContext, ToolResult
 from aegis.services.volumes import MountedVolume
 from aegis.services.workspaces import Files, Workspaces
 
@@ -54,7 +55,6 @@ logger = logging.getLogger(__name__)
 
 ROUNDS_MAX: Final = 50
 REFUSAL_CHARACTERS_MAX: Final = 1_000  # of a refusal's words, for the next iteration
-AGENT_CALLS_MAX: Final = 8  # of processes in one container at once
 TAKEN_EVENT_CHARACTERS: Final = STREAM_CHARACTERS_MAX  # what the model reads of it: a replay makes the same of it
 
 
@@ -78,10 +78,10 @@ class Session:
     conversation: Conversation
     tools: ToolContext
     ended: asyncio.Future[FinalResponse]
+    calls: AgentCalls
     output: RunningOutput = field(default_factory=RunningOutput)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     step: asyncio.Task[dict[str, Any]] | None = None
-    calls: set[asyncio.Task[ToolResult]] = field(default_factory=set)  # by processes in the container
 
     @property
     def contacted(self) -> bool:
@@ -165,7 +165,8 @@ class InnerLoop:
         ended: asyncio.Future[FinalResponse] = asyncio.get_running_loop().create_future()
         rates = RateLimits(lambda: allowed_calls(self._store, execution.id))
         context = ToolContext(execution, files, journal, rates)
-        session = Session(execution, number, prompt, conversation, context, ended)
+        calls = AgentCalls(self._tools, context)
+        session = Session(execution, number, prompt, conversation, context, ended, calls)
         if execution.id in self._sessions:
             raise Conflict(f"Execution {execution.id} has an iteration under way already")
         self._sessions[execution.id] = session
@@ -235,22 +236,8 @@ class InnerLoop:
         return self._tools.specs(self._session(execution_id, number).execution, "agent")
 
     async def call_tool(self, execution_id: str, number: int, call: ToolCall) -> ToolResult:
-        """One call, as the model's are, beside the loop. It goes on when its caller is gone and ends with the session.
-        Conflict, Overloaded."""
-        session = self._session(execution_id, number)
-        if len(session.calls) >= AGENT_CALLS_MAX:
-            raise Overloaded(f"{AGENT_CALLS_MAX} calls of execution {execution_id} are under way, no more can be")
-        work = self._tools.call(call, session.tools, "agent")
-        task = asyncio.create_task(only_result(work), name=f"agent's call {execution_id} {number}")
-        session.calls.add(task)
-        task.add_done_callback(session.calls.discard)
-        task.add_done_callback(_seen)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if task.cancelled():
-                raise self._over(session) from None
-            raise
+        """One call, as the model's are, beside the loop. Conflict, Overloaded."""
+        return await self._session(execution_id, number).calls.call(call)
 
     # ---- the loop ----
 
@@ -380,10 +367,10 @@ class InnerLoop:
         session.conversation = conversation
 
     async def _close(self, session: Session) -> None:
-        running = [*session.calls, *([session.step] if session.step is not None else [])]
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await session.calls.close()
+        if session.step is not None:
+            session.step.cancel()
+            await asyncio.gather(session.step, return_exceptions=True)
         if not session.ended.done():
             session.ended.cancel()
         elif not session.ended.cancelled():
@@ -404,7 +391,7 @@ def _unfit(reply: ModelReply, alias: str) -> IterationFailed | None:
     return None
 
 
-def _seen(step: asyncio.Task[Any]) -> None:
+def _seen(step: asyncio.Task[dict[str, Any]]) -> None:
     """A step's failure is kept in the session or taken again; the caller that began it may be gone."""
     if not step.cancelled():
         step.exception()

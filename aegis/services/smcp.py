@@ -170,9 +170,14 @@ class Smcp:
         except ValueError:
             raise refused from None
         same = hmac.compare_digest(envelope.security_token.encode(), grant.token.encode())
-        if not self._signer.verified(grant.public_key, signature, message) or not same:
+        if not self._signer.verified(grant.public_key, signature, message) or not same or not self._holds(grant):
             raise refused
         return message
+
+    def _holds(self, grant: Grant) -> bool:
+        """Still: the body took its time."""
+        iteration = self._iterations.get((grant.execution_id, grant.iteration))
+        return iteration is not None and grant.token_id in iteration.grants and self._now() < grant.expires_at
 
     def _in_time(self, timestamp: int) -> None:
         now = self._clock.now().timestamp()

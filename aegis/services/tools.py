@@ -187,13 +187,6 @@ class ToolBox:
         return result
 
 
-async def only_result(work: Awaitable[ToolResult | Dispatch]) -> ToolResult:
-    """Of a call that brings no command into the container: those of an agent never do."""
-    result = await work
-    assert isinstance(result, ToolResult)
-    return result
-
-
 def _called(call: ToolCall, context: ToolContext, caller: Caller) -> Event:
     arguments = {name: _for_event(value) for name, value in call.arguments.items()}
     return context.journal.event("tool.called", name=call.name, arguments=arguments, caller=caller)

@@ -16,8 +16,9 @@ from aegis.domain.manifest import ExecutionPlan
 from aegis.errors import Conflict, DatabaseUnavailable, ModelContextTooLong, ModelFailed, NetworkDenied, Overloaded
 from aegis.ids import DEFAULT_TENANT
 from aegis.ports import Finish, ModelReply
+from aegis.services.agent_calls import AT_ONCE_MAX
 from aegis.services.conversation import CALLS_IN_ONE_ANSWER_MAX, Conversation
-from aegis.services.inner_loop import AGENT_CALLS_MAX, ROUNDS_MAX, InnerLoop, Session
+from aegis.services.inner_loop import ROUNDS_MAX, InnerLoop, Session
 from aegis.services.outcomes import IterationFailed
 from aegis.services.recorder import Journal
 from aegis.services.running_output import OUTPUT_CHARACTERS_MAX
@@ -314,7 +315,7 @@ async def test_calls_of_the_container_itself_are_bounded_and_end_with_the_sessio
 
         world.store.append_events = never  # type: ignore[method-assign]
         read = call("fs.read", path="a")
-        waiting = [asyncio.create_task(loop.call_tool(execution.id, 1, read)) for _ in range(AGENT_CALLS_MAX)]
+        waiting = [asyncio.create_task(loop.call_tool(execution.id, 1, read)) for _ in range(AT_ONCE_MAX)]
         await settle()
         with pytest.raises(Overloaded):
             await loop.call_tool(execution.id, 1, read)
@@ -324,7 +325,7 @@ async def test_calls_of_the_container_itself_are_bounded_and_end_with_the_sessio
             await loop.call_tool(execution.id, 1, read)
         del world.store.append_events
     ended = await asyncio.gather(*waiting, return_exceptions=True)
-    assert [type(each) for each in ended] == [asyncio.CancelledError, *[Conflict] * (AGENT_CALLS_MAX - 1)]
+    assert [type(each) for each in ended] == [asyncio.CancelledError, *[Conflict] * (AT_ONCE_MAX - 1)]
     with pytest.raises(Conflict, match="has no iteration under way"):
         await loop.call_tool(execution.id, 1, read)
 

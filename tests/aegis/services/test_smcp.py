@@ -274,6 +274,18 @@ async def test_a_token_ends_with_its_time_its_iteration_and_the_daemon(desk: Des
         desk.smcp.grant_of(grant.token)
 
 
+async def test_a_token_that_ends_while_the_body_is_on_its_way_is_refused(desk: Desk) -> None:
+    grant = desk.attest()
+    await desk.clock.advance(TOKEN_SECONDS - 1)
+    found = desk.smcp.grant_of(grant.token)
+    await desk.clock.advance(3 * SKEW_SECONDS)
+    another = replace(samples.execution(), manifest=desk.execution.manifest)
+    desk.sessions.under_way = (another.id, 1)
+    desk.smcp.attest(another, desk.attestation(execution_id=another.id))  # what is over is forgotten now
+    with pytest.raises(Unauthorized, match="not signed as its token says"):
+        await desk.smcp.invoke(found, desk.envelope(grant))
+
+
 async def test_iterations_that_are_long_over_are_forgotten(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ITERATIONS_MAX", 1)
     desk.attest()
