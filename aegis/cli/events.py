@@ -56,6 +56,12 @@ def _quiet(event: Event, data: dict[str, Any]) -> Iterator[Line]:
     yield from ()
 
 
+def _created(event: Event, data: dict[str, Any]) -> Iterator[Line]:
+    """Where it stands, if it does not run at once."""
+    if "ahead" in data:
+        yield f"waiting for its turn, {data['ahead']} others before it", "dim"
+
+
 def _progress(event: Event, data: dict[str, Any]) -> Iterator[Line]:
     done, total = (
         value if isinstance(value, int) else 0 for value in (data.get("bytes_done"), data.get("bytes_total"))
@@ -179,7 +185,7 @@ def _dispatch_output(event: Event, data: dict[str, Any]) -> Iterator[Line]:
 
 
 KINDS: dict[str, Callable[[Event, dict[str, Any]], Iterator[Line]]] = {
-    "execution.created": _quiet,
+    "execution.created": _created,
     "execution.started": _quiet,
     "execution.completed": _ended,
     "execution.failed": _ended,

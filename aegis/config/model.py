@@ -150,6 +150,8 @@ class Logging(Section):
 class Limits(Section):
     executions_concurrent: Annotated[int, Field(ge=1, le=10_000)] = 50
     executions_waiting: Annotated[int, Field(ge=0, le=100_000)] = 1000
+    executions_concurrent_per_tenant: Annotated[int, Field(ge=1, le=10_000)] | None = None  # None: as many as of all
+    executions_waiting_per_tenant: Annotated[int, Field(ge=0, le=100_000)] | None = None
     tool_rounds: Annotated[int, Field(ge=1, le=1000)] = 50  # of one iteration
     shutdown_seconds: Seconds = 30.0  # for running work to end by itself
 

@@ -284,6 +284,18 @@ _REST = (
     *_unused("observability.metrics", "observability.tracing"),
     Field("limits.executions_concurrent", "limits.executions_concurrent", INTEGER, "Running at once."),
     Field("limits.executions_waiting", "limits.executions_waiting", INTEGER, "Waiting for their turn; then refused."),
+    Field(
+        "limits.executions_concurrent_per_tenant",
+        "limits.executions_concurrent_per_tenant",
+        INTEGER,
+        "Running at once, of one tenant; as many as of all when it is not set.",
+    ),
+    Field(
+        "limits.executions_waiting_per_tenant",
+        "limits.executions_waiting_per_tenant",
+        INTEGER,
+        "Waiting, of one tenant; likewise.",
+    ),
     Field("limits.tool_rounds", "limits.tool_rounds", INTEGER, "Of one iteration."),
     Field("limits.shutdown_seconds", "limits.shutdown_seconds", DURATION, "For running work when the daemon stops."),
     *_unused("temporal", "cortex", "builtin_dispatchers", "smcp_gateway", "max_execution_list_limit"),

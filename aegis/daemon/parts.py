@@ -29,6 +29,7 @@ from aegis.errors import Refused, SecretUnavailable, WorldError
 from aegis.ids import new_id
 from aegis.logs import SHORTEST_SECRET
 from aegis.ports import Clock, ModelTerms, Price
+from aegis.services.admission import Limits
 from aegis.services.agent_secrets import AgentSecrets
 from aegis.services.containers import ContainerSettings, Image, Place
 from aegis.services.egress import EgressGate, EgressSettings
@@ -221,6 +222,17 @@ def container_settings(
         default_pull_policy=config.runtime.image_pull_policy,
         bootstrap=bootstrap.files_for_containers(),
         bootstrap_command=bootstrap.command_for,
+    )
+
+
+def admission_limits(config: NodeConfig) -> Limits:
+    """How many executions run and wait, of all tenants and of one."""
+    limits = config.limits
+    return Limits(
+        concurrent=limits.executions_concurrent,
+        waiting=limits.executions_waiting,
+        concurrent_per_tenant=limits.executions_concurrent_per_tenant,
+        waiting_per_tenant=limits.executions_waiting_per_tenant,
     )
 
 

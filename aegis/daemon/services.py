@@ -24,6 +24,7 @@ from aegis.services.judging.jobs import Jobs
 from aegis.services.judging.judges import Judges
 from aegis.services.model_calls import ModelCalls
 from aegis.services.policy import ToolPolicy
+from aegis.services.prefetch import Prefetcher
 from aegis.services.reconciler import Reconciler
 from aegis.services.recorder import EventRecorder
 from aegis.services.server_tools import ServerTools
@@ -120,8 +121,8 @@ def make_services(config: NodeConfig, world: World) -> Services:
         policy=policy,
         events=world.events,
         clock=world.clock,
-        concurrent_max=config.limits.executions_concurrent,
-        waiting_max=config.limits.executions_waiting,
+        prefetcher=Prefetcher(world.engine),
+        limits=parts.admission_limits(config),
     )
     judge_agents.supervisor = supervisor
     reconciler = Reconciler(

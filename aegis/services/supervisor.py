@@ -5,10 +5,10 @@ The rules to know:
   the final state sees no container, mount or ephemeral volume any more (or the log says what the reconciler has to do).
 - A run is cancelled once at most, by `_stop`, and not while its final state is being stored. So what it does to clear
   up is not broken off.
-- At most `concurrent_max` run, at most `waiting_max` wait; more are refused, not queued.
-- A child (a judge that is an agent) has slots of its generation, not of its parent's: a parent keeps its slot while it
-  waits for its children, so if they needed one of the same, all slots could be held by parents that wait for ever. A
-  generation waits for younger ones only, and there are `GENERATIONS_MAX`. While its children run a parent has no
+- How many run and wait, and who is next, is `admission.py`'s. Who has to wait has its image fetched meanwhile.
+- A child (a judge that is an agent) has places of its generation, not of its parent's: a parent keeps its place while
+  it waits for its children, so if they needed one of the same, all places could be held by parents that wait for ever.
+  A generation waits for younger ones only, and there are `GENERATIONS_MAX`. While its children run a parent has no
   container, so there are no more containers for it.
 """
 
@@ -22,13 +22,15 @@ from hashlib import sha256
 
 from aegis.domain.execution import FINAL_STATES, Agent, Execution, ExecutionState
 from aegis.domain.manifest import DEFAULT_MODEL, AgentManifest, judges_of
-from aegis.errors import Conflict, DatabaseUnavailable, NotFound, Overloaded, WorldError
+from aegis.errors import Conflict, DatabaseUnavailable, NotFound, WorldError
 from aegis.ids import new_id
 from aegis.ports import Clock, EventSink, LanguageModels, Store
+from aegis.services.admission import Admission, Limits, Place
 from aegis.services.agent_secrets import AgentSecrets
 from aegis.services.containers import ContainerMaker
 from aegis.services.executions import ExecutionRunner, Outcome
 from aegis.services.policy import ToolPolicy
+from aegis.services.prefetch import Prefetcher
 from aegis.services.recorder import Journal
 from aegis.services.timing import Retries, retried
 
@@ -41,12 +43,14 @@ CONCLUDE_RETRIES = Retries(attempts_max=8, pause_seconds=1.0)  # about two minut
 
 @dataclass(slots=True, eq=False)
 class Run:
+    admission: Admission
+    place: Place
+    generation: int = 0  # 0: somebody's request; above: how many parents it has
     task: asyncio.Task[None] | None = None
     stop: Outcome | None = None  # why it was cancelled, once it was
     can_stop: bool = (
         False  # cancelling reaches it: it has begun (a task cancelled before that never runs) and not ended
     )
-    generation: int = 0  # 0: somebody's request; above: how many parents it has
 
 
 class ExecutionSupervisor:
@@ -63,8 +67,8 @@ class ExecutionSupervisor:
         agent_secrets: AgentSecrets | None = None,
         events: EventSink,
         clock: Clock,
-        concurrent_max: int = 16,
-        waiting_max: int = 1000,
+        prefetcher: Prefetcher,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
         conclude_retries: Retries = CONCLUDE_RETRIES,
     ) -> None:
         self._store = store
@@ -75,8 +79,8 @@ class ExecutionSupervisor:
         self._agent_secrets = agent_secrets or AgentSecrets()
         self._events = events
         self._clock = clock
-        self._slots = [asyncio.Semaphore(concurrent_max) for _ in range(GENERATIONS_MAX)]
-        self._runs_max = concurrent_max + waiting_max
+        self._prefetcher = prefetcher
+        self._admissions = [Admission(limits) for _ in range(GENERATIONS_MAX)]
         self._conclude_retries = conclude_retries
         self._runs: dict[str, Run] = {}
         self._closed = False
@@ -91,16 +95,14 @@ class ExecutionSupervisor:
         if self._closed:
             raise Conflict("The daemon is stopping and takes no new execution")
         generation = self._generation(parent)
-        if parent is None and sum(run.generation == 0 for run in self._runs.values()) >= self._runs_max:
-            raise Overloaded(
-                f"{len(self._runs)} executions run or wait already, at most {self._runs_max} can",
-                next_step="Try again when some have ended",
-            )
         manifest = agent.manifest
         self._models.get(manifest.runtime.model_alias)  # known now rather than a container later
         self._maker.image(manifest.runtime)
         self._policy.layers(manifest)
         self._agent_secrets.check(manifest)
+        admission = self._admissions[generation]
+        if parent is None:  # a judge is part of what was admitted
+            admission.check(tenant_id)
         token = secrets.token_urlsafe(TOKEN_BYTES)
         execution = Execution(
             id=new_id(),
@@ -116,13 +118,14 @@ class ExecutionSupervisor:
             token_hash=sha256(token.encode()).hexdigest(),
             parent_id=None if parent is None else parent.id,
         )
-        run = self._runs[execution.id] = Run(
-            generation=generation
-        )  # no await since the bound was looked at: it holds for many at once
+        # No await since the limits were looked at: they hold for many at once.
+        run = self._runs[execution.id] = Run(admission, admission.ask(tenant_id), generation)
         try:
-            event = self._journal(execution.id).event("execution.created", agent=agent.name)
+            waits = {} if run.place.granted.done() else {"ahead": admission.ahead_of(run.place)}
+            event = self._journal(execution.id).event("execution.created", agent=agent.name, **waits)
             await self._store.add_execution(execution, [event])
         except BaseException:
+            admission.leave(run.place)
             del self._runs[execution.id]
             raise
         run.task = asyncio.create_task(self._run(execution, token, run), name=f"execution {execution.id}")
@@ -160,6 +163,7 @@ class ExecutionSupervisor:
         tasks = [run.task for run in self._runs.values() if run.task is not None]
         if tasks:
             await asyncio.wait(tasks)
+        await self._prefetcher.close()
 
     # ---- judges ----
 
@@ -204,8 +208,8 @@ class ExecutionSupervisor:
                 if run.stop is not None:
                     raise asyncio.CancelledError
                 run.can_stop = True
-                async with self._slots[run.generation]:
-                    outcome = await self._runner.run(execution, token)
+                await self._turn(execution, run.place)
+                outcome = await self._runner.run(execution, token)
             except asyncio.CancelledError:
                 outcome = run.stop or Outcome.failed("daemon_stopped", "The daemon was stopped")
             run.can_stop = False
@@ -214,7 +218,13 @@ class ExecutionSupervisor:
             logger.exception("execution %s", execution.id)
             await self._last_resort(execution.id, outcome)
         finally:
+            run.admission.leave(run.place)
             del self._runs[execution.id]
+
+    async def _turn(self, execution: Execution, place: Place) -> None:
+        if not place.granted.done():
+            self._prefetcher.want(*self._maker.image(execution.manifest.runtime))
+        await place.turn()
 
     async def _conclude(self, execution_id: str, outcome: Outcome) -> None:
         """The final state by the table, from whatever is stored; nothing when it is final already."""

@@ -15,6 +15,7 @@ from aegis.domain.execution import Agent, Execution
 from aegis.domain.manifest import AgentManifest, ExecutionPlan, PullPolicy, Resources, Runtime, VolumeSpec
 from aegis.errors import AegisError, Conflict, HostUnreachable
 from aegis.ids import DEFAULT_TENANT, new_id
+from aegis.services.admission import Limits
 from aegis.services.agent_secrets import AgentSecrets, concealing
 from aegis.services.cmd_tool import CMD_RUN
 from aegis.services.containers import ContainerMaker, Containers, ContainerSettings, Image, Place
@@ -30,6 +31,7 @@ from aegis.services.judging.jobs import Jobs
 from aegis.services.judging.judges import Judges
 from aegis.services.model_calls import ModelCalls
 from aegis.services.policy import ToolPolicy
+from aegis.services.prefetch import Prefetcher
 from aegis.services.reconciler import Reconciler
 from aegis.services.recorder import EventRecorder
 from aegis.services.supervisor import ExecutionSupervisor
@@ -107,7 +109,7 @@ def egress_gate(clock: FakeClock) -> EgressGate:
 class Daemon:
     """One life of the services."""
 
-    def __init__(self, world: World, life: Life, *, concurrent_max: int = 4, waiting_max: int = 100) -> None:
+    def __init__(self, world: World, life: Life, **limits: int) -> None:
         self.life = life
         self.served_tools: list[Tool] = []  # of tool servers
         clock = world.clock
@@ -177,8 +179,8 @@ class Daemon:
             policy=policy,
             events=self.events,
             clock=clock,
-            concurrent_max=concurrent_max,
-            waiting_max=waiting_max,
+            prefetcher=Prefetcher(runtime),
+            limits=Limits(**{"concurrent": 4, "waiting": 100, **limits}),
         )
         judge_agents.supervisor = self.supervisor
         self.reconciler = Reconciler(

@@ -436,7 +436,7 @@ async def test_an_unknown_security_context_is_refused_before_anything_is_stored(
 
 
 async def test_more_executions_than_may_wait_are_refused_and_the_others_take_turns() -> None:
-    world = World.make(FakeModel(RIGHT), concurrent_max=1, waiting_max=2)
+    world = World.make(FakeModel(RIGHT), concurrent=1, waiting=2)
     bootstrap, most = world.runtime.programs["agent"], 0
 
     async def counting(container: FakeContainer) -> int:
@@ -448,14 +448,44 @@ async def test_more_executions_than_may_wait_are_refused_and_the_others_take_tur
     taken = [await world.start(world.agent(plan=PLAN)) for _ in range(3)]
     with pytest.raises(Overloaded):
         await world.start()
+    created = [(await world.store.list_events(each.id))[0].data.get("ahead") for each in taken]
+    assert created == [None, 0, 1]
     await world.until(lambda: not any(world.daemon.supervisor.is_running(each.id) for each in taken))
     assert most == 1
     states = {(await world.store.get_execution(each.id)).state for each in taken}
     assert states == {ExecutionState.COMPLETED}
 
 
+async def test_one_of_another_tenant_is_next_however_many_the_first_has_asked_for() -> None:
+    world = World.make(FakeModel(RIGHT), concurrent=1)
+    agent, order = world.agent(plan=PLAN), []
+    bootstrap = world.runtime.programs["agent"]
+
+    async def noting(container: FakeContainer) -> int:
+        order.append(container.spec.labels["aegis.tenant_id"])
+        return await bootstrap(container)
+
+    world.runtime.programs["agent"] = noting
+    many = [await world.daemon.supervisor.start(agent, "", "many") for _ in range(5)]
+    one = await world.daemon.supervisor.start(agent, "", "one")
+    await world.until(lambda: not any(world.daemon.supervisor.is_running(each.id) for each in (*many, one)))
+    assert order[:3].count("one") == 1 and order.count("many") >= 5
+
+
+async def test_an_image_comes_while_its_execution_waits_and_nothing_depends_on_it() -> None:
+    world = World.make(FakeModel(HANG), concurrent=1)
+    first = await world.start()
+    await world.until(lambda: len(world.runtime.started) == 1)
+    asked = len(world.runtime.pulls)
+    await world.start(world.agent(runtime=Runtime(image="another:1")))
+    await world.until(lambda: "another:1" in world.runtime.pulls[asked:])
+    assert (await world.store.get_execution(first.id)).state is ExecutionState.RUNNING
+    await world.daemon.supervisor.close()
+    assert await world.leftovers() == []
+
+
 async def test_a_waiting_execution_can_be_cancelled_and_never_starts() -> None:
-    world = World.make(FakeModel(HANG), concurrent_max=1)
+    world = World.make(FakeModel(HANG), concurrent=1)
     await world.start()
     await world.until(lambda: len(world.runtime.started) == 1)
     waiting = await world.start()

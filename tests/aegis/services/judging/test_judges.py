@@ -268,7 +268,7 @@ async def test_what_the_child_cost_is_told_with_its_answer_and_is_on_its_parents
 async def test_judges_that_are_agents_do_not_wait_for_the_slot_their_parent_holds() -> None:
     model = FakeModel(WORK)
     model.agents = {name: [[opinion(0.9)]] for name in ("ada", "bob", "cyd")}
-    world = World.make(model, concurrent_max=1)
+    world = World.make(model, concurrent=1)
     for name in model.agents:
         await deployed(world, name)
     agents = tuple(Judge(agent=name) for name in model.agents)
