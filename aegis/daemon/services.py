@@ -74,7 +74,9 @@ def make_services(config: NodeConfig, world: World) -> Services:
     )
     volumes = VolumeService(world.store, world.gateway, world.events, world.clock)
     policy = ToolPolicy(config.security_contexts)
-    calls = ModelCalls(store=world.store, models=world.models, clock=world.clock, meter=world.meter)
+    calls = ModelCalls(
+        store=world.store, models=world.models, clock=world.clock, meter=world.meter, secrets=world.agent_secrets
+    )
     attest_tokens = AttestTokens(world.signer, world.clock)
     web = web_fetch(world.web, world.egress, policy)
     inner_loop = InnerLoop(

@@ -3,7 +3,7 @@
 The rules to know: a manifest says only where a secret is; what is stored and shown is that. The value is looked up for
 each container anew, is in that container's environment and nowhere else, and from then on is blanked out of everything
 that is stored (`concealed`) and everything a model is told, whoever says it: an agent that prints its environment is
-nothing unusual. It is text that is compared: what an agent writes backwards or in base64 is not found.
+nothing unusual. It is text that is compared: what an agent writes backwards, in base64, or in two pieces is not found.
 """
 
 from __future__ import annotations

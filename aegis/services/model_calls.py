@@ -4,6 +4,7 @@ The rules to know:
 - Everything that asks a model asks through here. Adapters make one attempt and repeat nothing.
 - A provider that says when to come back (Retry-After) is waited for, if that is at most `RETRY_AFTER_SECONDS_MAX`.
 - A failure that leaves `ask` is final: all that might have helped has been tried, so nobody above tries again.
+- No secret that was given to an agent is in what a model is asked, whoever put the question together.
 - What was used is stored before the answer is: a daemon that dies between the two asks again, and has paid twice.
 """
 
@@ -25,6 +26,7 @@ from aegis.ports import (
     Store,
     ToolSpec,
 )
+from aegis.services.agent_secrets import AgentSecrets
 from aegis.services.recorder import Journal
 from aegis.services.timing import Retries, retried
 
@@ -50,6 +52,7 @@ class ModelCalls:
         models: LanguageModels,
         clock: Clock,
         meter: ModelMeter | None = None,
+        secrets: AgentSecrets | None = None,
         retries: Retries = Retries(),  # noqa: B008 - frozen
     ) -> None:
         self._store = store
@@ -57,6 +60,7 @@ class ModelCalls:
         self._clock = clock
         self._meter: ModelMeter = meter or NoMeter()
         self._retries = retries
+        self._secrets = secrets or AgentSecrets()
         self._resting: dict[str, float] = {}  # alias -> until when; at most one entry an alias
 
     async def ask(
@@ -71,6 +75,7 @@ class ModelCalls:
 
         NotFound for an alias that is not there; ModelContextTooLong when the conversation fits none of them;
         ModelFailed, not to be tried again, otherwise."""
+        messages = self._secrets.concealed(tuple(messages))
         while True:
             fallback = self._models.terms(alias).fallback
             if fallback is not None and self._rests(alias):

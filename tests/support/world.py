@@ -134,7 +134,7 @@ class Daemon:
             )
         )
         policy = ToolPolicy()
-        calls = ModelCalls(store=store, models=models, clock=clock)
+        calls = ModelCalls(store=store, models=models, clock=clock, secrets=secrets)
         self.egress = egress_gate(clock)
         self.inner_loop = InnerLoop(
             secrets=secrets,

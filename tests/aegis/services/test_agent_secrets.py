@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aegis.domain.execution import ExecutionState
-from aegis.domain.manifest import ExecutionPlan, ScriptValidator
+from aegis.domain.manifest import ExecutionPlan, ScriptValidator, SemanticValidator
 from aegis.errors import Denied, SecretUnavailable
 from aegis.services.agent_secrets import AgentSecrets
 from tests.support.fakes_model import FakeModel, answer, call
@@ -70,6 +70,28 @@ async def test_what_an_agent_prints_of_it_reaches_neither_the_model_nor_the_reco
         execution,
     ]
     assert VALUE not in str(record)
+
+
+async def test_a_judge_is_not_told_either_what_the_agent_has_written_down() -> None:
+    judge = SemanticValidator(criteria="Is it there?", targets=("/workspace/out.txt",))
+    opinion = answer('{"score": 1.0, "confidence": 1.0, "reasoning": "yes"}')
+    turns = [answer("", call("cmd.run", command="write", args=["/workspace/out.txt", VALUE])), answer("done")]
+    model = FakeModel(turns)
+    world = World.make(model, secrets=secrets())
+    complete = model.complete
+
+    async def either(messages: Any, tools: Any, context: Any) -> Any:
+        if context.agent_name == "coder":
+            return await complete(messages, tools, context)
+        model.asked.append((context, tuple(messages), ()))
+        return opinion
+
+    model.complete = either  # type: ignore[method-assign]
+    execution = await world.run(asking(world, plan=ExecutionPlan(max_iterations=1, validators=(judge,))))
+    assert execution.state is ExecutionState.COMPLETED, execution.error
+    told = str(model.asked)
+    assert "out.txt" in told and "***" in told
+    assert VALUE not in told
 
 
 async def test_a_path_that_agents_may_not_name_is_denied_before_anything_begins() -> None:
