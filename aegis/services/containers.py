@@ -10,6 +10,7 @@ The rules to know:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -174,6 +175,17 @@ class ContainerMaker:
         )
 
 
+class Making:
+    """A container that is being made, or is made. `taken`: `Containers.running` has it, and removes it."""
+
+    __slots__ = ("spec", "taken", "task")
+
+    def __init__(self, spec: ContainerSpec, task: asyncio.Task[str]) -> None:
+        self.spec = spec
+        self.task = task
+        self.taken = False
+
+
 class Containers:
     """Runs containers on the engine and leaves nothing of them behind."""
 
@@ -183,17 +195,30 @@ class Containers:
         self._remove_retries = remove_retries
 
     @asynccontextmanager
-    async def running(self, spec: ContainerSpec, journal: Journal) -> AsyncIterator[str]:
+    async def running(self, making: ContainerSpec | Making, journal: Journal) -> AsyncIterator[str]:
         """The id of a started container with its volumes mounted. After the block it is gone, whatever happened; what
         could not be removed is logged and left to the reconciler."""
+        if not isinstance(making, Making):
+            making = self.begin(making)
+        making.taken = True
+        spec = making.spec
         try:
-            container_id = await finished(self._make(spec), f"make {spec.name}")
+            container_id = await finished(making.task, f"make {spec.name}")
             await journal.tell("container.created", container_id=container_id, name=spec.name, container_kind=spec.kind)
             await self._runtime.start(container_id)
             await journal.tell("container.started", container_id=container_id, name=spec.name)
             yield container_id
         finally:
             await finished(self._remove(spec, journal), f"remove {spec.name}")
+
+    def begin(self, spec: ContainerSpec) -> Making:
+        """Make a container, in a task of its own. It goes to `running` or to `undo`."""
+        return Making(spec, asyncio.create_task(self._make(spec), name=f"make {spec.name}"))
+
+    async def undo(self, making: Making) -> None:
+        """Remove what was made and is not to run; nobody hears of it."""
+        await asyncio.gather(making.task, return_exceptions=True)
+        await self._remove(making.spec, None)
 
     async def last_lines(self, container_id: str) -> str:
         """The end of what an ended container wrote; "" when it cannot be had."""
@@ -219,13 +244,14 @@ class Containers:
             await self._runtime.create_volume(mount, spec.labels)
         return await self._runtime.create(spec)
 
-    async def _remove(self, spec: ContainerSpec, journal: Journal) -> None:
+    async def _remove(self, spec: ContainerSpec, journal: Journal | None) -> None:
         try:
             await within(self._clock, REMOVE_SECONDS, self._remove_all(spec), f"removal of {spec.name}")
         except (AegisError, TimeoutError) as error:
             logger.error("container %s or a volume of it is left over: %s", spec.name, error)
             return
-        await journal.tell("container.removed", name=spec.name)
+        if journal is not None:
+            await journal.tell("container.removed", name=spec.name)
 
     async def _remove_all(self, spec: ContainerSpec) -> None:
         """Volumes can go only when the container has gone."""

@@ -110,9 +110,13 @@ class ExecutionRunner:
 
     async def _iterate(self, work: Work) -> Outcome:
         done: list[Iteration] = []
-        while (outcome := outcome_after(work.execution.manifest.execution, done)) is None:
-            feedback = done[-1].feedback if done else None
-            done.append(await self._iterations.run(work, len(done) + 1, feedback))
+        ahead = self._iterations.ahead()
+        try:
+            while (outcome := outcome_after(work.execution.manifest.execution, done)) is None:
+                feedback = done[-1].feedback if done else None
+                done.append(await self._iterations.run(work, len(done) + 1, feedback, ahead))
+        finally:
+            await finished(ahead.close(), f"removal of what {work.execution.id} did not need")
         return outcome
 
     async def _release(self, execution: Execution) -> None:

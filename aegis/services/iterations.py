@@ -27,9 +27,10 @@ from aegis.domain.iteration import Iteration, IterationState
 from aegis.domain.manifest import AgentManifest
 from aegis.domain.text import shorten
 from aegis.domain.validation import Judgement
-from aegis.errors import ContainerFailed, NotFound, WorldError
-from aegis.ports import Clock, ContainerExit, ContainerRuntime, Gateway, Store
+from aegis.errors import AegisError, ContainerFailed, NotFound, WorldError
+from aegis.ports import Clock, ContainerExit, ContainerRuntime, ContainerSpec, Gateway, Store
 from aegis.services.agent_secrets import AgentSecrets
+from aegis.services.ahead import Ahead, may_follow
 from aegis.services.containers import ContainerMaker, Containers
 from aegis.services.egress import EgressGate
 from aegis.services.inner_loop import FinalResponse, InnerLoop, Session
@@ -100,7 +101,11 @@ class IterationRunner:
         """What the node decides by, beside the manifest."""
         return self._inner_loop.ground(manifest)
 
-    async def run(self, work: Work, number: int, feedback: str | None) -> Iteration:
+    def ahead(self) -> Ahead:
+        """For one execution: what `run` makes the next iteration's container with. Whoever asks for it closes it."""
+        return Ahead(self._containers)
+
+    async def run(self, work: Work, number: int, feedback: str | None, ahead: Ahead) -> Iteration:
         """The iteration, ended and stored: success, refining or failed. WorldError when the world did not allow it;
         whatever it raises, the stored iteration has ended by then."""
         journal = work.journal.of(number)
@@ -109,7 +114,8 @@ class IterationRunner:
         journal.wake()
         try:
             async with self._egress.session(work.execution, journal):  # validators' containers go out by it as well
-                answer = await self._answer(work, number, feedback, journal)
+                answer = await self._answer(work, number, feedback, journal, ahead)
+                await self._prepare(work, number + 1, ahead)
                 return await self._judged(work, iteration, answer, journal)
         except IterationFailed as failure:
             return await self._failed(iteration, failure, journal)
@@ -121,25 +127,38 @@ class IterationRunner:
 
     # ---- the agent ----
 
-    async def _answer(self, work: Work, number: int, feedback: str | None, journal: Journal) -> Answer:
+    async def _answer(self, work: Work, number: int, feedback: str | None, journal: Journal, ahead: Ahead) -> Answer:
         prompt = task_prompt(work.execution.manifest, work.execution.input, number, feedback)
 
         async def tell(error: WorldError, pause: float) -> None:
             await journal.tell("iteration.retried", code=error.code, error=str(error), retry_in_seconds=round(pause, 1))
 
         return await retried(
-            self._clock, self._retries, lambda: self._attempt(work, number, prompt, journal), before_pause=tell
+            self._clock, self._retries, lambda: self._attempt(work, number, prompt, journal, ahead), before_pause=tell
         )
 
-    async def _attempt(self, work: Work, number: int, prompt: str, journal: Journal) -> Answer:
-        execution = work.execution
-        spec = self._maker.agent(execution, number, work.image, work.token, work.mounted)
-        secrets = await self._secrets.environment(execution.manifest)
-        spec = replace(spec, environment={**secrets, **spec.environment})
+    async def _spec(self, work: Work, number: int) -> ContainerSpec:
+        """Of the agent's container. WorldError: a secret of its environment is not to be had."""
+        spec = self._maker.agent(work.execution, number, work.image, work.token, work.mounted)
+        secrets = await self._secrets.environment(work.execution.manifest)
+        return replace(spec, environment={**secrets, **spec.environment})
+
+    async def _prepare(self, work: Work, number: int, ahead: Ahead) -> None:
+        """Have the container of a further iteration made, if there may be one."""
+        if not may_follow(work.execution.manifest.execution, number - 1):
+            return
+        try:
+            ahead.begin(await self._spec(work, number), number)
+        except AegisError as error:  # the iteration itself will meet it again, if it comes to that
+            logger.info("the container of iteration %d cannot be made ahead: %s", number, error)
+
+    async def _attempt(self, work: Work, number: int, prompt: str, journal: Journal, ahead: Ahead) -> Answer:
+        making = await ahead.take(number) or await self._spec(work, number)
         async with (
-            self._inner_loop.session(execution, number, prompt, work.mounted) as session,
-            self._containers.running(spec, journal) as container_id,
+            self._inner_loop.session(work.execution, number, prompt, work.mounted) as session,
+            self._containers.running(making, journal) as container_id,
         ):
+            ahead.taken()
             final = await self._final_in_time(session, container_id, journal)
             exit_code = await self._end(container_id, journal)
             return Answer(final, exit_code, container_id)

@@ -52,12 +52,12 @@ async def _ended(*tasks: asyncio.Task[Any]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def finished(work: Coroutine[Any, Any, T], name: str) -> T:
+async def finished(work: Coroutine[Any, Any, T] | asyncio.Task[T], name: str) -> T:
     """The result of `work`, which runs to its end whatever happens to the caller; a cancellation is raised after it.
 
     For the two halves of every change outside: what was begun must be known to be done, and what was made be removed.
     `work` has to bound its own time."""
-    task = asyncio.create_task(work, name=name)
+    task = work if isinstance(work, asyncio.Task) else asyncio.create_task(work, name=name)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:

@@ -111,6 +111,12 @@ class FakeRuntime:
 
         return await self._faulty("ensure_image", work)
 
+    @property
+    def ran(self) -> list[ContainerSpec]:
+        """Of the containers that were started, in that order: one made ahead may never be."""
+        by_name = {spec.name: spec for spec in self.created}
+        return [by_name[name] for name in self.started]
+
     # ---- networks and volumes ----
 
     async def ensure_network(

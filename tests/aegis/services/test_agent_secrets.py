@@ -43,7 +43,7 @@ async def test_a_secret_is_in_the_environment_of_the_agents_container_and_of_no_
     world = World.make(FakeModel([answer("done")]), secrets=secrets())
     execution = await world.run(asking(world, plan=plan))
     assert execution.state is ExecutionState.COMPLETED
-    agent, validator = world.runtime.created
+    agent, validator = world.runtime.ran
     assert agent.environment["PASSWORD"] == VALUE
     assert "PASSWORD" not in validator.environment
     stored = await world.store.get_execution(execution.id)

@@ -31,6 +31,7 @@ from aegis.errors import (
     MountFailed,
     NotFound,
     Overloaded,
+    WorldError,
 )
 from tests.support.fakes_model import FakeModel, answer, call
 from tests.support.fakes_runtime import FakeContainer, Fault
@@ -50,7 +51,7 @@ async def test_wrong_then_right_completes_in_two_iterations_in_two_containers() 
     assert (execution.state, execution.output, execution.error) == (ExecutionState.COMPLETED, "done", None)
     first, second = await world.store.list_iterations(execution.id)
     assert (first.state, second.state) == (IterationState.REFINING, IterationState.SUCCESS)
-    agents = [spec.name for spec in world.runtime.created if spec.kind == "agent"]
+    agents = [spec.name for spec in world.runtime.ran if spec.kind == "agent"]
     assert len(set(agents)) == 2
     assert await world.leftovers() == []
 
@@ -106,7 +107,7 @@ async def test_what_happened_is_told_in_its_order() -> None:
 async def test_a_container_gets_the_token_and_no_prompt_and_a_validators_gets_neither() -> None:
     world = World.make(FakeModel(RIGHT))
     execution = await world.run(world.agent(plan=PLAN, environment={"COLOUR": "blue"}))
-    agent, validator = world.runtime.created
+    agent, validator = world.runtime.ran
     assert agent.environment["AEGIS_EXECUTION_ID"] == execution.id
     assert agent.environment["COLOUR"] == validator.environment["COLOUR"] == "blue"
     token = agent.environment["AEGIS_DISPATCH_TOKEN"]
@@ -121,7 +122,7 @@ async def test_a_container_gets_the_token_and_no_prompt_and_a_validators_gets_ne
 async def test_every_container_mounts_docker_volumes_of_its_own() -> None:
     world = World.make(FakeModel(WRONG, RIGHT))
     await world.run(world.agent(plan=PLAN))
-    names = [mount.volume_name for spec in world.runtime.created for mount in spec.mounts]
+    names = [mount.volume_name for spec in world.runtime.ran for mount in spec.mounts]
     assert len(names) == len(set(names)) == 4
 
 
@@ -331,7 +332,7 @@ async def test_a_container_removed_by_somebody_is_made_anew() -> None:
     world.runtime.faults["wait"] = [Fault(NotFound("No such container"))]
     execution = await world.run(world.agent(plan=PLAN))
     assert execution.state is ExecutionState.COMPLETED
-    assert len([spec for spec in world.runtime.created if spec.kind == "agent"]) == 2
+    assert len([spec for spec in world.runtime.ran if spec.kind == "agent"]) == 2
 
 
 async def test_a_provider_that_fails_for_good_ends_the_execution_and_is_no_iterations_fault() -> None:
@@ -433,6 +434,41 @@ async def test_an_unknown_security_context_is_refused_before_anything_is_stored(
     with pytest.raises(NotFound, match="no security context careful, only default"):
         await world.start(world.agent(security_context="careful"))
     assert await world.store.list_executions() == []
+
+
+# ---- the next container, made ahead ----
+
+
+async def test_the_next_iterations_container_is_made_while_the_answer_is_judged() -> None:
+    world = World.make(FakeModel(WRONG, RIGHT))
+    made: list[list[str]] = []
+
+    async def judging(container: FakeContainer) -> int:
+        made.append([each.spec.environment.get("AEGIS_ITERATION", "-") for each in world.runtime.containers.values()])
+        return await validator(container)
+
+    validator, world.runtime.programs["validator"] = world.runtime.programs["validator"], judging
+    execution = await world.run(world.agent(plan=PLAN))
+    assert execution.state is ExecutionState.COMPLETED
+    assert [sorted(each) for each in made] == [["-", "2"], ["-", "3"]]
+    assert [spec.environment["AEGIS_ITERATION"] for spec in world.runtime.ran if spec.kind == "agent"] == ["1", "2"]
+    assert await world.leftovers() == []
+
+
+@pytest.mark.parametrize("plan", [ExecutionPlan(max_iterations=3), PLAN.model_copy(update={"max_iterations": 1})])
+async def test_none_is_made_where_no_iteration_can_follow(plan: ExecutionPlan) -> None:
+    world = World.make(FakeModel(RIGHT))
+    await world.run(world.agent(plan=plan))
+    assert [spec.name for spec in world.runtime.created] == world.runtime.started
+
+
+async def test_one_that_cannot_be_made_ahead_is_made_in_its_turn() -> None:
+    world = World.make(FakeModel(WRONG, RIGHT))
+    world.runtime.faults["create"] = [Fault(), Fault(WorldError("the engine is busy"))]
+    execution = await world.run(world.agent(plan=PLAN))
+    assert execution.state is ExecutionState.COMPLETED
+    assert "iteration.retried" not in await world.kinds(execution)
+    assert await world.leftovers() == []
 
 
 async def test_more_executions_than_may_wait_are_refused_and_the_others_take_turns() -> None:
