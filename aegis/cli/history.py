@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from aegis.cli.agent import read_text
+from aegis.cli.changes import changes
 from aegis.cli.client import Client
 from aegis.cli.failures import CommandFailed, Exit
 from aegis.cli.output import Format, Output, clean, print_json, say, size, table
 from aegis.cli.session import connect, execution_id
 from aegis.cli.task import Task, app, stored_events
-from aegis.cli.timeline import Entry, Timeline, Totals, changes
+from aegis.cli.timeline import Entry, Timeline, Totals
 
 Only = Annotated[int | None, typer.Option("--iteration", "-i", min=1, help="Only what this iteration did.")]
 STYLES = {

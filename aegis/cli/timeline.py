@@ -1,4 +1,4 @@
-"""What an execution did, drawn together from its events: `task timeline` and `task diff`. Pure: events in, values out.
+"""What an execution did, drawn together from its events: `task timeline`. Pure: events in, values out.
 
 Where two events are one thing (a call and its result, a command sent and done) there is one entry, with how long it
 took. An event of a kind that is not known here is left out: `task logs` shows everything.
@@ -6,16 +6,17 @@ took. An event of a kind that is not known here is left out: `task logs` shows e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Final
+
+from aegis.cli.changes import Files
 
 Event = dict[str, Any]
 Data = dict[str, Any]
 
 TEXT_CHARACTERS_MAX: Final = 300
-CHANGING: Final = ("create", "write", "setattr", "mkdir", "symlink", "mknod", "link", "remove", "rmdir", "rename")
 
 
 @dataclass(slots=True)
@@ -55,17 +56,6 @@ class Totals:
     judges: int = 0
 
 
-@dataclass(slots=True)
-class Change:
-    """What became of one path: A added, M changed, D deleted, R renamed from `from_path`."""
-
-    status: str
-    path: str
-    iteration: int | None
-    bytes_written: int = 0
-    from_path: str | None = None
-
-
 class Timeline:
     """Built by `take`-ing the events in their order."""
 
@@ -75,7 +65,7 @@ class Timeline:
         self._began: datetime | None = None
         self._iteration: int | None = None
         self._open: dict[str, Entry] = {}  # what has begun and not ended, by its own key
-        self._changed: set[tuple[int | None, str]] = set()
+        self._files: dict[int, Files] = {}  # of each iteration
 
     def take(self, event: Event) -> None:
         at = datetime.fromisoformat(event["at"])
@@ -118,58 +108,10 @@ class Timeline:
     def of(self, number: int | None) -> Totals:
         return self.totals.setdefault(number or 0, Totals(number or 0))
 
-    def changed(self, number: int | None, path: str) -> None:
-        if (number, path) not in self._changed:
-            self._changed.add((number, path))
-            self.of(number).files_changed += 1
-
-
-def changes(events: Iterable[Event], iteration: int | None = None) -> list[Change]:
-    """What the files of the workspace became, from the gateway's own record of it, sorted by path; only what one
-    iteration did if that is said. A file that came and went is not in it."""
-    found: dict[str, Change] = {}
-    for number, kind, data in _file_events(events):
-        if iteration is None or number == iteration:
-            _apply(found, kind, data, number)
-    return sorted(found.values(), key=lambda change: change.path)
-
-
-def _file_events(events: Iterable[Event]) -> Iterator[tuple[int | None, str, Data]]:
-    number: int | None = None
-    for event in events:
-        if event["kind"] == "iteration.started":
-            number = event.get("iteration")
-        room, _, kind = str(event["kind"]).partition(".")
-        if room == "file":
-            yield number, kind, event.get("data") or {}
-
-
-def _apply(found: dict[str, Change], kind: str, data: Data, number: int | None) -> None:
-    path = str(data.get("path", "?"))
-    if kind in ("create", "mkdir", "symlink", "mknod"):
-        gone = found.get(path)
-        found[path] = Change("M" if gone is not None and gone.status == "D" else "A", path, number)
-    elif kind == "link":
-        found[str(data.get("to_path"))] = Change("A", str(data.get("to_path")), number)
-    elif kind in ("write", "setattr"):
-        change = found.setdefault(path, Change("M", path, number))
-        change.bytes_written += _count(data.get("bytes"))
-        change.iteration = number
-    elif kind in ("remove", "rmdir"):
-        before = found.pop(path, None)
-        if before is None or before.status != "A":
-            found[path] = Change("D", path, number)
-    elif kind == "rename":
-        to_path = str(data.get("to_path", "?"))
-        before = found.pop(path, None)
-        new = before is not None and before.status == "A"
-        target = found.get(to_path)
-        written = before.bytes_written if before is not None else 0
-        if new:
-            over = target is not None and target.status in ("M", "D")
-            found[to_path] = Change("M" if over else "A", to_path, number, written)
-        else:
-            found[to_path] = Change("R", to_path, number, written, from_path=path)
+    def touched(self, number: int | None, kind: str, data: Data) -> None:
+        files = self._files.setdefault(number or 0, Files())
+        files.take(kind, data, number)
+        self.of(number).files_changed = len(files.changes())
 
 
 # ---- one handler for each kind of event ----
@@ -270,8 +212,7 @@ def _file(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
     if name in ("denied", "failed"):
         line.add(entry, "file", f"{data.get('operation', '?')} {path}: {data.get('error', '?')}", ok=False)
         return
-    if name in CHANGING:
-        line.changed(entry.iteration, str(data.get("to_path") or path))
+    line.touched(entry.iteration, name, data)
     if name == "read":
         totals.bytes_read += count
     elif name == "write":

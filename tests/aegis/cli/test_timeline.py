@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aegis.cli.timeline import Entry, Timeline, Totals, changes
+from aegis.cli.changes import changes
+from aegis.cli.timeline import Entry, Timeline, Totals
 from tests.aegis.cli.conftest import Run
 from tests.support.small_world import World
 
@@ -161,6 +162,15 @@ def test_whatever_a_daemon_of_another_version_says_is_a_timeline(rows: list[Any]
         ([("mkdir", "d"), ("create", "d/x"), ("rmdir", "d")], ["A d/x"]),
         ([("link", "a", "b")], ["A b"]),
         ([("read", "a"), ("denied", "b"), ("failed", "c")], []),
+        # a span is told when it ends, under the name the file had when it began
+        ([("create", ".a"), ("rename", ".a", "a"), ("write", ".a")], ["A a"]),
+        ([("create", ".a"), ("rename", ".a", "a"), ("create", ".a"), ("write", ".a")], ["A .a", "A a"]),
+        ([("create", "a"), ("remove", "a"), ("write", "a")], []),
+        ([("remove", "a"), ("write", "a")], ["D a"]),
+        ([("rename", "a", "b"), ("write", "a"), ("rename", "b", "c")], ["R a -> c"]),
+        ([("rename", "a", "b"), ("remove", "b")], ["D a"]),
+        ([("rename", "a", "b"), ("rename", "b", "a"), ("write", "a")], ["M a"]),
+        ([("rename", "a", "b"), ("rename", "b", "a")], []),
     ],
 )
 def test_what_became_of_the_files_is_said_as_version_control_says_it(steps: list[Any], found: list[str]) -> None:
