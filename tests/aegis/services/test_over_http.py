@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ import aiohttp
 from aegis.adapters.store import open_store
 from aegis.api import ApiServer, create_app
 from aegis.domain.execution import Execution, ExecutionState
-from aegis.domain.manifest import ExecutionPlan, ScriptValidator
+from aegis.domain.manifest import ConsensusMode, ExecutionPlan, Judge, MultiJudgeValidator, ScriptValidator
 from aegis.ids import DEFAULT_TENANT
 from aegis.services.agent_secrets import AgentSecrets
 from aegis.services.timing import SystemClock
@@ -47,6 +48,18 @@ class Node:
         headers = {"Authorization": f"Bearer {TOKEN}"}
         async with aiohttp.ClientSession() as session, session.get(self.url + path, headers=headers) as response:
             return await response.json()
+
+    async def aegis(self, *arguments: str, url: str = "") -> str:
+        """What the command prints; it has to end well."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "aegis", *arguments),
+            env={"PATH": os.environ["PATH"], "AEGIS_API_URL": url or self.url, "AEGIS_API_TOKEN": TOKEN, "HOME": "/"},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+        assert process.returncode == 0, output.decode()
+        return output.decode()
 
 
 @asynccontextmanager
@@ -133,6 +146,35 @@ async def test_wrong_then_right_with_the_real_bootstrap_over_http(tmp_path: Path
         kinds = [each["kind"] for each in (await here.get(f"/v1/executions/{execution.id}/events"))["items"]]
         assert kinds.count("dispatch.completed") == 2
         assert await here.world.leftovers() == []
+
+
+async def test_what_it_did_can_be_shown_and_replayed_by_the_command_line(tmp_path: Path) -> None:
+    """Three judges, one of whom is a child execution; from a database, over HTTP, by processes of their own."""
+    model = FakeModel()
+    opinions = [answer(f'{{"score": {score}, "confidence": 0.9, "reasoning": "so"}}') for score in (0.9, 0.8, 0.1)]
+    model.agents = {name: [[opinion]] for name, opinion in zip(("ada", "reviewer", "cyd"), opinions, strict=True)}
+    panel = MultiJudgeValidator(
+        judges=(Judge(name="ada"), Judge(agent="reviewer"), Judge(name="cyd")), consensus=ConsensusMode.MAJORITY
+    )
+    async with node(tmp_path, model) as here:
+        model.iterations = ([answer("", here.write("right"), call("fs.list", path="/workspace")), answer("done")],)
+        await here.world.store.add_agent(here.world.agent(name="reviewer", plan=ExecutionPlan(max_iterations=1)))
+        agent = here.world.agent(plan=ExecutionPlan(max_iterations=2, validators=(panel,)))
+        started = await here.world.daemon.supervisor.start(agent, "do it", DEFAULT_TENANT)
+        execution = await here.world.daemon.supervisor.wait(started.id)
+        assert execution.state is ExecutionState.COMPLETED, execution.error
+        [child] = [each for each in await here.world.store.list_executions() if each.parent_id == execution.id]
+        for each in (execution, child):
+            assert "decisions, all the same" in await here.aegis("task", "replay", each.id)
+        (tmp_path / "record.json").write_text(await here.aegis("task", "export", execution.id))
+        line = json.loads(await here.aegis("task", "timeline", execution.id, "--output", "json"))
+        assert [each["text"] for each in line["entries"] if each["what"] == "tool"][1] == "fs.list /workspace"
+        assert [each["data"]["exit_code"] for each in line["entries"] if each["what"] == "command"] == [0]
+        assert line["iterations"][0]["judges"] == 3
+        logs = await here.aegis("task", "logs", execution.id)
+        assert f"judge reviewer: execution {child.id}" in logs and "against 1 of 3 judges" in logs
+        replayed = await here.aegis("task", "replay", "--file", str(tmp_path / "record.json"), url="http://127.0.0.1:9")
+        assert "decisions, all the same" in replayed
 
 
 async def test_many_executions_at_once_all_complete(tmp_path: Path) -> None:
