@@ -104,9 +104,8 @@ class ToolServer:
         except ToolServerFailed as error:
             return ToolAnswer(f"{error} in the middle of this call; whether it did it is unknown", failed=True)
         except ValueError as error:  # pydantic's: an answer that is no result of a call
-            return ToolAnswer(
-                f"tool server {self.settings.name} answered what cannot be used: {str(error)[:300]}", failed=True
-            )
+            said = self.settings.clean(str(error))[:ERROR_CHARACTERS_MAX]
+            return ToolAnswer(f"tool server {self.settings.name} answered what cannot be used: {said}", failed=True)
         return ToolAnswer(self.settings.clean(text_of(result)), failed=bool(result.isError))
 
     def _gone(self) -> ToolServerFailed:
