@@ -132,7 +132,7 @@ class ReplayGuard:
         if proc == _SETATTR and not _may_be_guarded(buf, offset, end):
             return handler(peer, credentials, buf, offset, end)
         cache, now = self._cache, self._clock()
-        key = replay_key(peer.host, xid, prog, vers, proc, buf, offset, end)
+        key = replay_key(peer.host, credentials.uid, xid, prog, vers, proc, buf, offset, end)
         seen = cache.seen(key, now)
         if seen is not _NEW:
             self._counts.replayed += 1

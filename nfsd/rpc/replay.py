@@ -3,11 +3,12 @@
 RFC 1813 section 4.5, after Juszczak (USENIX Winter 1989): remember what was answered to the calls that are not safe to
 repeat. Which ones those are is the caller's knowledge; the others never come here.
 
-The key is `(client, xid, prog, vers, proc, length and first bytes of the arguments)`:
+The key is `(client, xid, prog, vers, proc, length of the arguments, user and their first bytes)`:
 - client is the peer's address *without* its port: after a broken connection the client retransmits from a new one.
 - An xid alone is not enough: mounts from one host share the address and each counts its own xids. The first 256 bytes
   of the arguments hold the handles and names, so two calls that share all of this ask for the same thing. They are
   kept as they are, not as a checksum: there is no false match to reason about.
+- What one user of a client was answered is no answer to another's call.
 
 No clock and no I/O: `now` is any monotonic count of seconds.
 """
@@ -34,9 +35,12 @@ class Seen(Enum):
 _NEW = Seen.NEW  # looking a member up in its enumeration costs as much as looking a call up
 
 
-def replay_key(client: object, xid: int, prog: int, vers: int, proc: int, buf: Buffer, offset: int, end: int) -> Key:
-    """The key of the call whose arguments are `buf[offset:end]`. `client` is hashable: its address without port."""
-    head = bytes(buf[offset : min(end, offset + REPLAY_ARGUMENT_BYTES_MAX)])
+def replay_key(
+    client: object, uid: int, xid: int, prog: int, vers: int, proc: int, buf: Buffer, offset: int, end: int
+) -> Key:
+    """The key of the call of that user whose arguments are `buf[offset:end]`. `client` is hashable: its address without
+    port."""
+    head = uid.to_bytes(4, "big") + buf[offset : min(end, offset + REPLAY_ARGUMENT_BYTES_MAX)]
     return (client, xid, prog, vers, proc, end - offset, head)
 
 

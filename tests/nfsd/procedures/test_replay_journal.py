@@ -62,7 +62,7 @@ class World:
 
 
 def key(proc: Proc) -> Key:
-    return replay_key(Peer.host, 7, 100003, 3, int(proc), ARGUMENTS, 0, len(ARGUMENTS))
+    return replay_key(Peer.host, ANONYMOUS.uid, 7, 100003, 3, int(proc), ARGUMENTS, 0, len(ARGUMENTS))
 
 
 async def soon(value: Any) -> Any:

@@ -9,8 +9,10 @@ from nfsd.rpc.replay import Key, ReplayCache, Seen, replay_key
 PROG, VERS, REMOVE = 100003, 3, 12
 
 
-def key(xid: int = 1, client: str = "10.0.0.1", arguments: bytes = b"handle name", proc: int = REMOVE) -> Key:
-    return replay_key(client, xid, PROG, VERS, proc, b".." + arguments + b"behind", 2, 2 + len(arguments))
+def key(
+    xid: int = 1, client: str = "10.0.0.1", arguments: bytes = b"handle name", proc: int = REMOVE, uid: int = 1000
+) -> Key:
+    return replay_key(client, uid, xid, PROG, VERS, proc, b".." + arguments + b"behind", 2, 2 + len(arguments))
 
 
 def answered(cache: ReplayCache, key: Key, body: bytes = b"done", now: float = 0) -> None:
@@ -48,6 +50,7 @@ def test_calls_that_differ_in_anything_are_not_taken_for_each_other() -> None:
         key(proc=13),
         key(arguments=b"handle nam2"),
         key(arguments=b"handle name and more"),
+        key(uid=1001),
         key(arguments=b"x" * REPLAY_ARGUMENT_BYTES_MAX),
         key(arguments=b"x" * (REPLAY_ARGUMENT_BYTES_MAX + 1)),
     ]
