@@ -8,8 +8,8 @@ The rules to know:
 - How many run and wait, and who is next, is `admission.py`'s. Who has to wait has its image fetched meanwhile.
 - A child (a judge that is an agent) has places of its generation, not of its parent's: a parent keeps its place while
   it waits for its children, so if they needed one of the same, all places could be held by parents that wait for ever.
-  A generation waits for younger ones only, and there are `GENERATIONS_MAX`. While its children run a parent has no
-  container, so there are no more containers for it.
+  A generation waits for younger ones only, and there are `GENERATIONS_MAX`. While they run no container of their
+  parent does, so no more run for them.
 """
 
 from __future__ import annotations
