@@ -35,14 +35,15 @@ class Ahead:
 
     def begin(self, spec: ContainerSpec, number: int) -> None:
         """Make the container of iteration `number`, in a task of its own."""
-        if self._making is None:
+        if self._making is None or self._making.taken:
             self._number = number
             self._making = self._containers.begin(spec)
 
     async def take(self, number: int) -> Making | None:
-        """The container of this iteration, if one was made; hand it to `Containers.running`."""
+        """The container of this iteration, if one was made; hand it to `Containers.running`. There is one, so a second
+        attempt at the iteration gets none."""
         making = self._making
-        if making is None or self._number != number:
+        if making is None or making.taken or self._number != number:
             return None
         try:
             await asyncio.shield(making.task)
@@ -51,11 +52,6 @@ class Ahead:
             await self.close()
             return None
         return making
-
-    def taken(self) -> None:
-        """Forget what `Containers.running` has taken over."""
-        if self._making is not None and self._making.taken:
-            self._making = None
 
     async def close(self) -> None:
         """Remove what nobody took."""

@@ -158,7 +158,6 @@ class IterationRunner:
             self._inner_loop.session(work.execution, number, prompt, work.mounted) as session,
             self._containers.running(making, journal) as container_id,
         ):
-            ahead.taken()
             final = await self._final_in_time(session, container_id, journal)
             exit_code = await self._end(container_id, journal)
             return Answer(final, exit_code, container_id)
