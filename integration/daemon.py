@@ -115,6 +115,11 @@ class Daemon:
         self._write("config.yaml", self._config)
         self._write("script.yaml", {"agents": self._scripts})
 
+    def configure(self, section: str, **values: Any) -> None:
+        """Change a section of the configuration, for the next start."""
+        self._config[section] = {**self._config.get(section, {}), **values}
+        self._write("config.yaml", self._config)
+
     # ---- its life ----
 
     def start(self, ready: int = 200) -> None:
