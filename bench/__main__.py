@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import run
+from bench import first_command, run
 from bench.chores import SCENES
 from bench.errors import BenchError
 from bench.rows import ROWS
@@ -19,7 +19,8 @@ answer. Both serve the same directories, in a network of their own; ours runs as
 quota and audit, as in production.
 
   kernel    everyday work (untar, git, pip, sqlite, ...) through the kernel's own NFS client
-  profile   which lines of ours the processor time goes to, for each row"""
+  profile   which lines of ours the processor time goes to, for each row
+  first-command   from the request for an execution to its agent's first command, beside a bare container"""
 
 _EPILOG = """\
 examples:
@@ -36,7 +37,10 @@ shared machine. Exit status: 0 measured, 1 an answer was wrong or something is m
 rows: """
 
 
-COMMANDS = {"protocol": run.protocol, "kernel": run.kernel_command, "profile": run.profile}
+COMMANDS = {
+    "protocol": run.protocol, "kernel": run.kernel_command, "profile": run.profile,
+    "first-command": first_command.command,
+}  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
