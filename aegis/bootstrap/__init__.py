@@ -1,4 +1,4 @@
-"""The agent's side of the dispatch protocol, and how it gets into a container (docs/adr/0009).
+"""The agent's side of the dispatch protocol, and how it gets into a container (docs/adr/0013).
 
 Two programs say the same: `bootstrap.py`, run by whatever Python 3.8+ the image has, and `agent-ARCHITECTURE`, a static
 program of 30 KB made from `native/`, which needs nothing of the image at all. A container starts the second, which
