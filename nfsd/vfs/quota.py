@@ -75,7 +75,9 @@ class Quota(Layer):
             # Later means that a flush is waited for: the file has its size already, whatever becomes of the flush.
             result = self.inner.write(caller, node, offset, data, stability, before)
         except BaseException:
-            self._ledger.settle(self._grown_to(node, size, end) - end)
+            grown = self._grown_to(node, size, end)
+            self._ledger.settle(grown - end)
+            self._account_cut(node, grown)
             raise
         self._account_cut(node, end)
         return result
@@ -123,8 +125,9 @@ class Quota(Layer):
             try:
                 size = self.inner.getattr(node).st_size
             except OSError:
-                return  # moved by the host: stays counted as it was
+                return  # gone, which is accounted for by whoever removes it; or moved by the host: stays counted
             self._ledger.settle(size - cut.accounted)
+            cut.accounted = size  # for a removal that is under way
 
         def done(attributes: Attributes) -> Attributes:
             ended()
@@ -180,28 +183,45 @@ class Quota(Layer):
         return self._claimed(len(target), 1, lambda: self.inner.symlink(caller, directory, name, target, changes))
 
     def remove(self, caller: Caller, directory: Node, name: bytes) -> Maybe[Attributes | None]:
-        return self._give_back(self.inner.remove(caller, directory, name))
+        held = self._held(directory, name) if self._cuts else None
+        return self._give_back(self.inner.remove(caller, directory, name), held)
 
     def rename(
         self, caller: Caller, from_directory: Node, from_name: bytes, to_directory: Node, to_name: bytes
     ) -> Maybe[Attributes | None]:
-        return self._give_back(self.inner.rename(caller, from_directory, from_name, to_directory, to_name))
+        held = self._held(to_directory, to_name) if self._cuts else None
+        return self._give_back(self.inner.rename(caller, from_directory, from_name, to_directory, to_name), held)
 
     def rmdir(self, caller: Caller, directory: Node, name: bytes) -> Maybe[None]:
         result = self.inner.rmdir(caller, directory, name)
         self._ledger.settle(0, -1)  # Later means that a flush is waited for: the name is gone
         return result
 
-    def _give_back(self, result: Maybe[Attributes | None]) -> Maybe[Attributes | None]:
-        if type(result) is Later:
-            return result.then(self._gone)
-        return self._gone(result)  # type: ignore[arg-type]  # mypy does not narrow by `type() is`
+    def _held(self, directory: Node, name: bytes) -> tuple[Node, Cut] | None:
+        """The file of this name, when its size is changing: what is held for it is what its removal gives back.
 
-    def _gone(self, attributes: Attributes | None) -> Attributes | None:
+        Looked up before the removal: afterwards its number may be another file's.
+        """
+        try:
+            found = self.inner.peek(directory, name) if directory.kind == stat.S_IFDIR else None
+        except OSError:
+            return None  # the removal will say why
+        cut = None if found is None else self._cuts.get(found[0])
+        return None if found is None or cut is None else (found[0], cut)
+
+    def _give_back(self, result: Maybe[Attributes | None], held: tuple[Node, Cut] | None) -> Maybe[Attributes | None]:
+        if type(result) is Later:
+            return result.then(lambda attributes: self._gone(attributes, held))
+        return self._gone(result, held)  # type: ignore[arg-type]  # mypy does not narrow by `type() is`
+
+    def _gone(self, attributes: Attributes | None, held: tuple[Node, Cut] | None) -> Attributes | None:
         if attributes is not None:
             size = size_of(attributes)
-            for node in [node for node in self._cuts if node.fileid == attributes.st_ino]:
-                size = self._cuts.pop(node).accounted
+            if held is not None:
+                node, cut = held
+                size = cut.accounted
+                if self._cuts.get(node) is cut:
+                    del self._cuts[node]
             self._ledger.settle(-size, -1)
         return attributes
 

@@ -142,6 +142,35 @@ async def test_writes_and_removals_during_a_cut_in_the_pool_stay_exact(
     await fs.close()
 
 
+@pytest.mark.parametrize("how", ["remove", "rename"])
+async def test_a_file_that_goes_while_its_change_of_size_is_flushed_gives_back_what_was_held(
+    tmp_path: Path, how: str
+) -> None:
+    """All that is waited for is a flush: the next call comes before its end, and the file's number is free at once."""
+    ledger = Ledger(LIMIT)
+    fs = Quota(LocalFileSystem(tmp_path, durability="stable"), ledger)
+    for _ in range(20):
+        node = await made(fs, b"f", 300)
+        await made(fs, b"other")
+        pending = [fs.setattr(CALLER, node, Changes(size=10))]
+        if how == "remove":
+            pending.append(fs.remove(CALLER, fs.root, b"f"))  # type: ignore[arg-type]
+        else:
+            pending.append(fs.rename(CALLER, fs.root, b"other", fs.root, b"f"))  # type: ignore[arg-type]
+        another, _ = await settled(fs.create(CALLER, fs.root, b"another", CreateHow.GUARDED, NO_CHANGES))
+        pending.append(fs.setattr(CALLER, another, Changes(size=200)))
+        for each in pending:
+            try:
+                await settled(each)
+            except OSError as error:
+                assert error.errno == errno.ESTALE
+        assert ledger.bytes_used == measure(tmp_path)[0] == 200
+        for name in os.listdir(tmp_path):
+            await settled(fs.remove(CALLER, fs.root, name.encode()))
+    assert ledger.bytes_used == 0
+    await fs.close()
+
+
 async def test_a_recount_finds_what_the_host_did(tmp_path: Path) -> None:
     ledger = Ledger(LIMIT, 100)
     (tmp_path / "d").mkdir()
