@@ -126,9 +126,22 @@ grep -o 'No space left on device' /tmp/said | sort -u
 rm /small/big; echo fits >/small/fits; cat /small/fits
 """
 
+# Whose files are, in a volume that tells users apart; in the workspace, which does not, giving away seems to work.
+MAPPED = """
+cd /shared; echo mine >mine; echo for all >open; stat -c %u:%g . mine
+chmod 600 mine; chmod 666 open; chmod 1777 .; chown 0 /workspace
+! chown 0 mine 2>/tmp/said; grep -o 'Operation not permitted' /tmp/said
+"""
+
+# The same volume, from an execution of another user.
+ANOTHERS = """
+cd /shared; id -u; stat -c %u:%g . mine; cat open; ! cat mine 2>/tmp/said; ! rm -f open 2>>/tmp/said
+echo his >his; echo more >>open; stat -c %u his; grep -c -e 'Permission denied' -e 'Operation not permitted' /tmp/said
+"""
+
 STEPS = {
     "basics": BASICS, "many": MANY, "git": GIT, "venv": VENV, "sqlite": SQLITE, "tar": TAR,
-    "reach": REACH, "path": BY_PATH, "read-only": READ_ONLY, "quota": QUOTA,
+    "reach": REACH, "path": BY_PATH, "read-only": READ_ONLY, "quota": QUOTA, "mapped": MAPPED,
 }  # fmt: skip
 
 
@@ -173,6 +186,7 @@ class Worked:
     execution: Execution
     workspace: dict[str, Any]
     other: dict[str, Any]
+    shared: dict[str, Any]
 
     def output(self, step: str) -> str:
         """What a step printed; it has to have succeeded."""
@@ -191,7 +205,7 @@ def worked(docker_engine: DockerEngine, daemon: Daemon) -> Worked:
         return made
 
     workspace, other, reference = volume("workspace"), volume("other"), volume("reference")
-    small = volume("small", size_limit_bytes=8 * MEBI)
+    small, shared = volume("small", size_limit_bytes=8 * MEBI), volume("shared")
     daemon.call("PUT", f"/v1/volumes/{reference['id']}/files/there", b"read me\n").ok()
     fill(daemon.volume_directory(workspace) / "many", 10_000)
     daemon.call("PUT", f"/v1/volumes/{other['id']}/files/secret", b"of somebody else\n").ok()
@@ -209,13 +223,20 @@ def worked(docker_engine: DockerEngine, daemon: Daemon) -> Worked:
             "name": "reference", "mount_path": "/reference", "access_mode": "read-only",
             "source": {"volume_id": reference["id"]},
         },
+        mapped(shared),
     ]  # fmt: skip
     for each in volumes:
         each["storage_class"] = "persistent"
     resources = {"timeout_secs": 600, "memory_bytes": 512 * MEBI}
     execution = daemon.run(agent("worker", PYTHON_IMAGE, volumes=volumes, resources=resources), timeout=600)
     assert execution.state == "completed", execution.said()
-    return Worked(execution, workspace, other)
+    return Worked(execution, workspace, other, shared)
+
+
+def mapped(volume: dict[str, Any]) -> dict[str, Any]:
+    """That volume in a manifest, with users told apart."""
+    source = {"volume_id": volume["id"]}
+    return {"name": "shared", "mount_path": "/shared", "source": source, "identity": "mapped"}
 
 
 def test_files_are_renamed_linked_chmodded_truncated_and_appended_to_as_on_a_local_disk(worked: Worked) -> None:
@@ -247,6 +268,20 @@ def test_the_files_are_the_daemons_users_on_the_host(daemon: Daemon, worked: Wor
     assert (host / "owned").read_text() == "mine\n"
     assert {path.lstat().st_uid for path in host.iterdir()} == {SERVER_UID}
     assert not (host / "b").stat().st_mode & (stat.S_ISUID | stat.S_ISGID)
+
+
+def test_a_mapped_volume_keeps_whose_files_are_for_the_next_executions_user(daemon: Daemon, worked: Worked) -> None:
+    assert worked.output("mapped").splitlines() == ["1000:1000", "1000:1000", "Operation not permitted"]
+    daemon.script("another", [shell(ANOTHERS), say("done")])
+    volumes = [mapped(worked.shared) | {"storage_class": "persistent"}]
+    security = {"container_uid": 2000, "container_gid": 2000}
+    execution = daemon.run(agent("another", PYTHON_IMAGE, volumes=volumes, security=security), timeout=300)
+    assert execution.state == "completed", execution.said()
+    done = execution.of("dispatch.completed")[0]
+    assert done["exit_code"] == 0, json.dumps(done, indent=1)
+    assert done["stdout"].split("\n") == ["2000", "1000:1000", "1000:1000", "for all", "2000", "2", ""]
+    for path in daemon.volume_directory(worked.shared).iterdir():
+        assert path.stat().st_uid == (SERVER_UID if os.geteuid() == 0 else os.geteuid())
 
 
 def test_another_volume_is_not_reached_by_path_or_link(worked: Worked) -> None:
