@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,17 @@ def check_host(host: Path, results: dict[str, Any]) -> None:
 
 def test_the_work_itself_is_right_on_a_local_disk(tmp_path: Path) -> None:
     """So what fails above is the mount's."""
-    stop = tmp_path / "stop"
-    home = tmp_path / "work"
+    stop, home = tmp_path / "stop", tmp_path / "work"
     home.mkdir()
-    stop.touch()
-    assert work(home, stop, 1) == 0
+
+    def when_all_are_at_work() -> None:
+        wait_until(lambda: all((home / kind).is_dir() for kind in KINDS) and newest(home) > 0, 60)
+        wait_until((home / "appended" / "log").exists, 60)
+        stop.touch()
+
+    watching = threading.Thread(target=when_all_are_at_work)
+    watching.start()
+    try:
+        assert work(home, stop, 1) == 0
+    finally:
+        watching.join()

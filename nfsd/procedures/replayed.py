@@ -17,6 +17,7 @@ the journal, a few microseconds, is done again.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from nfsd.limits import REPLAY_SECONDS_MAX
@@ -69,16 +70,24 @@ class Journal(Protocol):
     def done(self, key: Key, body: bytes) -> None: ...
 
 
-class Executed:
-    """The results of a call that has had its effect and waits for no more than the time to say so."""
+class Waiting:
+    """The results of a call that waits. `executed`: it has had its effect, and waits until it may say so. A call that
+    has to look for its file first becomes that later: `effect` is called then, and calls `on_effect`."""
 
-    __slots__ = ("_awaitable",)
+    __slots__ = ("awaitable", "executed", "on_effect")
 
-    def __init__(self, awaitable: Awaitable[Body]) -> None:
-        self._awaitable = awaitable
+    def __init__(self) -> None:
+        self.awaitable: Awaitable[Body]  # set by who makes it: it may have to know this object
+        self.executed = False
+        self.on_effect: Callable[[], None] | None = None
+
+    def effect(self) -> None:
+        self.executed = True
+        if self.on_effect is not None:
+            self.on_effect()
 
     def __await__(self) -> Generator[Any, None, Body]:
-        return self._awaitable.__await__()
+        return self.awaitable.__await__()
 
 
 class ReplayGuard:
@@ -148,8 +157,11 @@ class ReplayGuard:
                 self._journal.done(key, body)
         elif isinstance(body, Awaitable):
             cache.begin(key, now)
-            if self._journal is not None and type(body) is Executed and proc in _BARE_SUCCESS:
-                self._journal.begun(key)
+            if self._journal is not None and type(body) is Waiting and proc in _BARE_SUCCESS:
+                if body.executed:
+                    self._journal.begun(key)
+                else:
+                    body.on_effect = partial(self._journal.begun, key)
             return self._remembered(key, body)
         return body
 

@@ -31,7 +31,7 @@ from nfsd.procedures.failures import Failures, objects, status_of
 from nfsd.procedures.info import InfoProcedures
 from nfsd.procedures.lookup import LookupProcedures
 from nfsd.procedures.namespace import NamespaceProcedures
-from nfsd.procedures.replayed import Executed
+from nfsd.procedures.replayed import Waiting
 from nfsd.rpc.auth import Credentials
 from nfsd.rpc.program import Body, Handler
 from nfsd.vfs.interface import Caller, Later, Misplaced, Node
@@ -104,15 +104,21 @@ class _Row:
         finally:
             self.count(began)
 
-    async def searched(self, began: int, caller: Caller, arguments: bytes, search: Later[Node]) -> Body:
-        """The results of a call that has to wait for a handle's node first, then for its own work perhaps."""
+    async def searched(
+        self, began: int, caller: Caller, arguments: bytes, search: Later[Node], waiting: Waiting
+    ) -> Body:
+        """The results of a call that has to wait for a handle's node first, then for its own work perhaps, which
+        `waiting` is told of."""
         end = len(arguments)
         try:
             for _ in range(SEARCHES_PER_CALL_MAX):
                 try:
                     await search
                     body = self.procedure(caller, arguments, 0, end)
-                    return await body if isinstance(body, Later) else body
+                    if isinstance(body, Later):
+                        waiting.effect()
+                        return await body
+                    return body
                 except Searching as again:
                     search = again.node
                 except Misplaced as again:
@@ -136,6 +142,12 @@ class _Row:
         self.counts.latency[self.proc][(latency >> _LATENCY_SHIFT).bit_length()] += 1
 
 
+def _after_search(row: _Row, began: int, caller: Caller, arguments: bytes, search: Later[Node]) -> Waiting:
+    waiting = Waiting()
+    waiting.awaitable = row.searched(began, caller, arguments, search, waiting)
+    return waiting
+
+
 def _handler(row: _Row) -> Handler:
     procedure = row.procedure
     latency = row.counts.latency[row.proc]
@@ -154,7 +166,7 @@ def _handler(row: _Row) -> Handler:
         try:
             body = procedure(caller, buf, offset, end)
         except Searching as detour:
-            return row.searched(began, caller, bytes(memoryview(buf)[offset:end]), detour.node)
+            return _after_search(row, began, caller, bytes(memoryview(buf)[offset:end]), detour.node)
         except (OSError, Nfs3Error) as error:
             if isinstance(error, Misplaced):
                 try:
@@ -162,10 +174,13 @@ def _handler(row: _Row) -> Handler:
                 except (OSError, Nfs3Error):
                     pass
                 else:
-                    return row.searched(began, caller, bytes(memoryview(buf)[offset:end]), search)
+                    return _after_search(row, began, caller, bytes(memoryview(buf)[offset:end]), search)
             body = row.failed(error, objects(row.proc, buf, offset, end), at_once=True)
         if type(body) is Later:
-            return Executed(row.waited(began, body, objects(row.proc, buf, offset, end)))
+            waiting = Waiting()
+            waiting.awaitable = row.waited(began, body, objects(row.proc, buf, offset, end))
+            waiting.executed = True
+            return waiting
         latency[((clock() - began) >> _LATENCY_SHIFT).bit_length()] += 1
         return body
 

@@ -11,7 +11,7 @@ from nfsd.limits import REPLAY_SECONDS_MAX
 from nfsd.nfs3.const import Nfsstat3, Proc
 from nfsd.nfs3.restypes import unpack_result
 from nfsd.procedures.counts import ProcedureCounts
-from nfsd.procedures.replayed import Executed, Kept, ReplayGuard
+from nfsd.procedures.replayed import Kept, ReplayGuard, Waiting
 from nfsd.rpc.auth import ANONYMOUS
 from nfsd.rpc.replay import Key, replay_key
 
@@ -69,6 +69,14 @@ async def soon(value: Any) -> Any:
     return value
 
 
+def waiting(executed: bool = True) -> Waiting:
+    """Of a call that waits for its flush; or for its file to be found, first."""
+    made = Waiting()
+    made.awaitable = soon(b"results")
+    made.executed = executed
+    return made
+
+
 def test_the_answer_of_an_earlier_process_is_given_again() -> None:
     world = World(Kept(key(Proc.REMOVE), b"its answer", 5.0))
     assert world.call(Proc.REMOVE) == b"its answer"
@@ -100,7 +108,7 @@ async def test_what_had_its_effect_and_no_answer_is_flushed_and_answered_with_su
 @pytest.mark.parametrize("proc", WAITING)
 async def test_a_call_that_waits_for_its_flush_is_written_down_before_and_after(proc: Proc) -> None:
     world = World()
-    pending = world.call(proc, Executed(soon(b"results")))
+    pending = world.call(proc, waiting())
     assert world.journal.told == [(key(proc), None)]
     assert await pending == b"results"
     assert world.journal.told == [(key(proc), None), (key(proc), b"results")]
@@ -109,15 +117,26 @@ async def test_a_call_that_waits_for_its_flush_is_written_down_before_and_after(
 async def test_a_call_that_waits_for_its_file_to_be_found_has_had_no_effect() -> None:
     """Were it written down as begun, and the process killed, the next one would claim that it was done."""
     world = World()
-    pending = world.call(Proc.REMOVE, soon(b"results"))
+    pending = world.call(Proc.REMOVE, waiting(executed=False))
     assert world.journal.told == []
     assert await pending == b"results"
     assert world.journal.told == [(key(Proc.REMOVE), b"results")]
 
 
+async def test_when_its_file_was_found_and_it_waits_for_its_flush_it_is_written_down() -> None:
+    """So is every first call after a restart: its handle is known to nobody yet."""
+    world = World()
+    found = waiting(executed=False)
+    pending = world.call(Proc.REMOVE, found)
+    found.effect()
+    assert world.journal.told == [(key(Proc.REMOVE), None)]
+    assert await pending == b"results"
+    assert world.journal.told[1:] == [(key(Proc.REMOVE), b"results")]
+
+
 async def test_a_create_is_never_claimed_unanswered() -> None:
     """It may be waiting for a truncation, which a repetition does again; its usual modes may be repeated."""
     world = World()
-    pending = world.call(Proc.CREATE, Executed(soon(b"results")))
+    pending = world.call(Proc.CREATE, waiting())
     assert world.journal.told == []
     await pending
