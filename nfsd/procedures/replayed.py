@@ -10,8 +10,9 @@ its guard is the ctime that the first one changed.
 
 A `Journal` keeps the answers for the next process. A call that changed names and then waits for a flush is written down
 when it begins to wait: its effect is there, and if the process ends before the flush does, the next one flushes and
-answers with success and no attributes, which the RFC allows everywhere. What was cut off between its system call and
-the journal, a few microseconds, is done again.
+answers with success and no attributes, which the RFC allows everywhere. And the one call that the process was working
+on at its end may have had its effect or not: it is done again, and where it fails as a call fails that is done twice
+(the name is gone; the name is there), it is answered with success too.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from nfsd.limits import REPLAY_SECONDS_MAX
-from nfsd.nfs3.const import Proc
-from nfsd.nfs3.results import NO_ATTR, NO_WCC, encode_create, encode_link, encode_rename, encode_wcc
+from nfsd.nfs3.const import Nfsstat3, Proc
+from nfsd.nfs3.results import NO_ATTR, NO_WCC, encode_create, encode_error, encode_link, encode_rename, encode_wcc
 from nfsd.procedures.counts import ProcedureCounts
 from nfsd.rpc.auth import Credentials
 from nfsd.rpc.program import Body, CallId, Handler
@@ -41,6 +42,12 @@ _BARE_SUCCESS: dict[int, bytes] = {
 """Of the procedures whose waiting is a flush and nothing else. CREATE is not among them: it may wait for a truncation,
 and the ways in which clients use it may be repeated."""
 
+_DONE_TWICE: dict[int, bytes] = {
+    **dict.fromkeys((Proc.MKDIR, Proc.SYMLINK, Proc.MKNOD, Proc.LINK), encode_error(Nfsstat3.NFS3ERR_EXIST)),
+    **dict.fromkeys((Proc.REMOVE, Proc.RMDIR, Proc.RENAME), encode_error(Nfsstat3.NFS3ERR_NOENT)),
+}
+"""How the results begin when one of these is done a second time."""
+
 _SETATTR = int(Proc.SETATTR)
 _NEW = Seen.NEW
 
@@ -53,17 +60,21 @@ class Host(Protocol):
 
 
 class Kept(NamedTuple):
-    """What a journal has of one call. `body` None: it had its effect, and was waiting to be answered."""
+    """What a journal has of one call. `body` None: it had its effect, and was waiting to be answered; with `executed`
+    False, the process ended while it was at it."""
 
     key: Key
     body: bytes | None
     age_seconds: float
+    executed: bool = True
 
 
 class Journal(Protocol):
     """Keeps answers beyond the process; its methods return at once and do not fail."""
 
     def recovered(self) -> list[Kept]: ...
+
+    def intended(self, key: Key) -> None: ...
 
     def begun(self, key: Key) -> None: ...
 
@@ -108,15 +119,18 @@ class ReplayGuard:
         self._journal = journal
         self._flush = flush
         self._unanswered: set[Key] = set()  # of an earlier process, since when nobody has asked again
+        self._doubtful: set[Key] = set()  # likewise; at most one, which may have been done or not
         if journal is not None:
             self._recover(journal.recovered())
 
     def _recover(self, kept: list[Kept]) -> None:
         now = self._clock()
-        for key, body, age_seconds in kept:
+        for key, body, age_seconds, executed in kept:
             if age_seconds > REPLAY_SECONDS_MAX:
                 continue
-            if body is None:
+            if not executed:
+                self._doubtful.add(key)
+            elif body is None:
                 self._unanswered.add(key)
             else:
                 self._unanswered.discard(key)
@@ -150,18 +164,24 @@ class ReplayGuard:
             self._counts.replayed += 1
             cache.begin(key, now)
             return self._remembered(key, self._flushed(key, proc))
+        journal = self._journal
+        if journal is not None and proc in _BARE_SUCCESS:
+            journal.intended(key)
         body = handler(peer, credentials, buf, offset, end)
+        if self._doubtful and key in self._doubtful:
+            cache.begin(key, now)
+            return self._remembered(key, self._decided(key, proc, body))
         if type(body) is bytes:
             cache.keep(key, body, now)
-            if self._journal is not None:
-                self._journal.done(key, body)
+            if journal is not None:
+                journal.done(key, body)
         elif isinstance(body, Awaitable):
             cache.begin(key, now)
-            if self._journal is not None and type(body) is Waiting and proc in _BARE_SUCCESS:
+            if journal is not None and type(body) is Waiting and proc in _BARE_SUCCESS:
                 if body.executed:
-                    self._journal.begun(key)
+                    journal.begun(key)
                 else:
-                    body.on_effect = partial(self._journal.begun, key)
+                    body.on_effect = partial(journal.begun, key)
             return self._remembered(key, body)
         return body
 
@@ -171,6 +191,16 @@ class ReplayGuard:
             await self._flush()
         self._unanswered.discard(key)
         return _BARE_SUCCESS[proc]
+
+    async def _decided(self, key: Key, proc: int, body: Body | Awaitable[Body]) -> Body:
+        """The answer to a call that an earlier process may have done, now that it was done again."""
+        results = body if body is None or isinstance(body, (bytes, list, tuple)) else await body
+        self._doubtful.discard(key)
+        if isinstance(results, bytes) and results.startswith(_DONE_TWICE[proc]):
+            if self._flush is not None:
+                await self._flush()
+            return _BARE_SUCCESS[proc]
+        return results
 
     async def _remembered(self, key: Key, pending: Awaitable[Body]) -> Body:
         try:

@@ -117,7 +117,8 @@ class _Row:
                     body = self.procedure(caller, arguments, 0, end)
                     if isinstance(body, Later):
                         waiting.effect()
-                        return await body
+                        results: Body = await body
+                        return results
                     return body
                 except Searching as again:
                     search = again.node

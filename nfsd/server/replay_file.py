@@ -10,6 +10,7 @@ on a full disk is a SIGBUS. Two halves take turns: entries are appended to one, 
 holds the older ones, is begun anew.
 
     half:   8 generation (0: never used) | entries | 4 zero
+    behind the two, once: an entry for the call that is being worked on at this moment
     entry:  4 length of what follows | 4 CRC-32 of the rest | 8 time (seconds since 1970) | 4 xid, prog, vers, proc
             | 4 bytes of arguments | 2 length of the client's address | 2 length of the arguments' head
             | 4 length of the answer, 0xffffffff: none yet | the three
@@ -35,6 +36,8 @@ from nfsd.rpc.replay import Key
 log = logging.getLogger("nfsd")
 
 HALF_BYTES = REPLAY_BYTES_MAX // 2
+_NOW_AT, _NOW_BYTES = 2 * HALF_BYTES, 1024
+FILE_BYTES = 2 * HALF_BYTES + _NOW_BYTES
 _GENERATION = struct.Struct(">Q")
 _LENGTH = struct.Struct(">I")
 _HEAD = struct.Struct(">d5IHHI")
@@ -53,8 +56,8 @@ class ReplayFile:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.posix_fallocate(self._fd, 0, 2 * HALF_BYTES)
-            self._map = mmap.mmap(self._fd, 2 * HALF_BYTES)
+            os.posix_fallocate(self._fd, 0, FILE_BYTES)
+            self._map = mmap.mmap(self._fd, FILE_BYTES)
         except BaseException:
             os.close(self._fd)
             raise
@@ -82,24 +85,37 @@ class ReplayFile:
                 self._read_half(now)
         if not self._generation(self._half):
             self._switch()
+        last = self._entry(_NOW_AT, FILE_BYTES, now)
+        if last is not None and all(kept.key != last[0].key for kept in self._kept):
+            self._kept.append(last[0]._replace(executed=False))
 
     def _read_half(self, now: float) -> None:
         """Up to the first entry that is not whole: the end, or what is left of an older generation."""
         end = (self._half + 1) * HALF_BYTES
-        while self._at + _LENGTH.size <= end:
-            (length,) = _LENGTH.unpack_from(self._map, self._at)
-            start = self._at + _LENGTH.size
-            if length < _CRC.size + _HEAD.size or start + length > end:
-                return
-            (crc,) = _CRC.unpack_from(self._map, start)
-            content = self._map[start + _CRC.size : start + length]
-            kept = _decoded(content, now) if zlib.crc32(content) == crc else None
-            if kept is None:
-                return
+        while (entry := self._entry(self._at, end, now)) is not None:
+            kept, self._at = entry
             self._kept.append(kept)
-            self._at = start + length
+
+    def _entry(self, at: int, end: int, now: float) -> tuple[Kept, int] | None:
+        """The entry at this place, and where the next one begins."""
+        start = at + _LENGTH.size
+        if start > end:
+            return None
+        (length,) = _LENGTH.unpack_from(self._map, at)
+        if length < _CRC.size + _HEAD.size or start + length > end:
+            return None
+        (crc,) = _CRC.unpack_from(self._map, start)
+        content = self._map[start + _CRC.size : start + length]
+        kept = _decoded(content, now) if zlib.crc32(content) == crc else None
+        return None if kept is None else (kept, start + length)
 
     # ---- writing ----
+
+    def intended(self, key: Key) -> None:
+        """This call is about to have its effect. One at a time: the next one takes its place."""
+        content = _encoded(key, None)
+        if 2 * _LENGTH.size + _CRC.size + len(content) <= _NOW_BYTES:
+            self._write(_NOW_AT, content)
 
     def begun(self, key: Key) -> None:
         """This call has had its effect and has no answer yet."""
@@ -110,22 +126,23 @@ class ReplayFile:
         self._append(key, body)
 
     def _append(self, key: Key, body: bytes | None) -> None:
-        client, xid, prog, vers, proc, arguments_bytes, head = key
-        address = str(client).encode()
-        size = _NO_ANSWER if body is None else len(body)
-        fields = _HEAD.pack(time.time(), xid, prog, vers, proc, arguments_bytes, len(address), len(head), size)
-        content = b"".join((fields, address, head, body or b""))
-        length = _CRC.size + len(content)
-        at = self._at
-        if at + _LENGTH.size + length + len(_END) > (self._half + 1) * HALF_BYTES:
-            if length > HALF_BYTES // 8:
+        content = _encoded(key, body)
+        needed = 2 * _LENGTH.size + _CRC.size + len(content)
+        if self._at + needed > (self._half + 1) * HALF_BYTES:
+            if needed > HALF_BYTES // 8:
                 return  # no answer of ours is so long; it would throw out hundreds of others
             self._switch()
-            at = self._at
-        begin, end = at + _LENGTH.size, at + _LENGTH.size + length
+        self._at = self._write(self._at, content)
+
+    def _write(self, at: int, content: bytes) -> int:
+        """An entry, its length last; where the next one begins."""
+        length = _CRC.size + len(content)
+        begin = at + _LENGTH.size
+        end = begin + length
+        _LENGTH.pack_into(self._map, at, 0)
         self._map[begin : end + len(_END)] = b"".join((_CRC.pack(zlib.crc32(content)), content, _END))
         _LENGTH.pack_into(self._map, at, length)
-        self._at = end
+        return end
 
     def _switch(self) -> None:
         """Begin the other half anew: its old entries are gone first, then it is the younger one."""
@@ -155,6 +172,14 @@ def open_replay_file(path: Path | None) -> ReplayFile | None:
     except OSError as error:
         log.warning("%s cannot be used (%s); answers of this server will not be known to the next", path, error)
     return None
+
+
+def _encoded(key: Key, body: bytes | None) -> bytes:
+    client, xid, prog, vers, proc, arguments_bytes, head = key
+    address = str(client).encode()
+    size = _NO_ANSWER if body is None else len(body)
+    fields = _HEAD.pack(time.time(), xid, prog, vers, proc, arguments_bytes, len(address), len(head), size)
+    return b"".join((fields, address, head, body or b""))
 
 
 def _decoded(content: bytes, now: float) -> Kept | None:

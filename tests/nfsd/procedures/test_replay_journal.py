@@ -10,6 +10,7 @@ import pytest
 from nfsd.limits import REPLAY_SECONDS_MAX
 from nfsd.nfs3.const import Nfsstat3, Proc
 from nfsd.nfs3.restypes import unpack_result
+from nfsd.nfs3.results import encode_failure
 from nfsd.procedures.counts import ProcedureCounts
 from nfsd.procedures.replayed import Kept, ReplayGuard, Waiting
 from nfsd.rpc.auth import ANONYMOUS
@@ -29,9 +30,13 @@ class MemoryJournal:
     def __init__(self, *recovered: Kept) -> None:
         self._recovered = list(recovered)
         self.told: list[tuple[Key, bytes | None]] = []
+        self.at: Key | None = None
 
     def recovered(self) -> list[Kept]:
         return self._recovered
+
+    def intended(self, key: Key) -> None:
+        self.at = key
 
     def begun(self, key: Key) -> None:
         self.told.append((key, None))
@@ -140,3 +145,48 @@ async def test_a_create_is_never_claimed_unanswered() -> None:
     pending = world.call(Proc.CREATE, waiting())
     assert world.journal.told == []
     await pending
+
+
+# ---- the call that a process was working on at its end ----
+
+
+def failed(proc: Proc) -> bytes:
+    """As a call fails that is done twice."""
+    again = Nfsstat3.NFS3ERR_NOENT if proc in (Proc.REMOVE, Proc.RMDIR, Proc.RENAME) else Nfsstat3.NFS3ERR_EXIST
+    return encode_failure(proc, again)
+
+
+@pytest.mark.parametrize("proc", WAITING)
+async def test_what_may_have_been_done_is_done_again_and_a_failure_of_the_second_time_is_success(proc: Proc) -> None:
+    world = World(Kept(key(proc), None, 5.0, executed=False))
+    body = await world.call(proc, failed(proc))
+    assert unpack_result(proc, body)[0] is Nfsstat3.NFS3_OK
+    assert (world.calls, world.flushes) == (1, 1)
+    assert world.call(proc) == body
+    assert world.journal.told == [(key(proc), body)]
+
+
+@pytest.mark.parametrize("results", [b"its results", encode_failure(Proc.REMOVE, Nfsstat3.NFS3ERR_ACCES)])
+async def test_what_was_not_done_then_is_answered_as_it_is_done_now(results: bytes) -> None:
+    world = World(Kept(key(Proc.REMOVE), None, 5.0, executed=False))
+    assert await world.call(Proc.REMOVE, soon(results)) == results
+    assert world.flushes == 0
+
+
+@pytest.mark.parametrize("proc", WAITING)
+async def test_the_same_failure_of_any_other_call_is_a_failure(proc: Proc) -> None:
+    world = World(Kept(key(Proc.RMDIR if proc is Proc.REMOVE else Proc.REMOVE), None, 5.0, executed=False))
+    assert world.call(proc, failed(proc)) == failed(proc)
+
+
+@pytest.mark.parametrize("proc", WAITING)
+def test_a_call_is_intended_before_it_is_done(proc: Proc) -> None:
+    world = World()
+    seen: list[Key | None] = []
+
+    def handler(*_: object) -> bytes:
+        seen.append(world.journal.at)
+        return b"results"
+
+    world.guard(handler, Peer(), (7, 100003, 3, int(proc)), ANONYMOUS, ARGUMENTS, 0, len(ARGUMENTS))
+    assert seen == [key(proc)]

@@ -13,7 +13,7 @@ from hypothesis import strategies as some
 from nfsd.limits import REPLAY_ARGUMENT_BYTES_MAX, REPLAY_ENTRIES_MAX
 from nfsd.procedures.replayed import Kept
 from nfsd.rpc.replay import Key
-from nfsd.server.replay_file import HALF_BYTES, ReplayFile, open_replay_file
+from nfsd.server.replay_file import FILE_BYTES, ReplayFile, open_replay_file
 
 words = some.integers(0, 0xFFFFFFFF)
 keys = some.tuples(
@@ -48,13 +48,29 @@ def test_everything_comes_back_in_its_order(
     assert all(0 <= each.age_seconds < 600 for each in kept)
 
 
+def test_the_call_that_was_being_worked_on_is_told_unless_more_is_known_of_it(tmp_path: Path) -> None:
+    for number, then in enumerate(("nothing", "begun", "done")):
+        file = ReplayFile(tmp_path / then)
+        file.done(key(100), b"before")
+        file.intended(key(99))
+        file.intended(key(number))
+        if then == "begun":
+            file.begun(key(number))
+        elif then == "done":
+            file.done(key(number), b"answer")
+        file.close()
+        last = reopened(tmp_path / then)[-1]
+        assert (last.key, last.executed) == (key(number), then != "nothing")
+        assert last.body == (b"answer" if then == "done" else None)
+
+
 def test_the_newest_are_kept_as_many_as_the_cache_holds_half_of(tmp_path: Path) -> None:
     file = ReplayFile(tmp_path / "replies")
     count = 3 * REPLAY_ENTRIES_MAX
     for number in range(count):
         file.done(key(number), bytes(300))
     file.close()
-    assert (tmp_path / "replies").stat().st_size == 2 * HALF_BYTES
+    assert (tmp_path / "replies").stat().st_size == FILE_BYTES
     numbers = [each.key[1] for each in reopened(tmp_path / "replies")]
     assert numbers == list(range(count - len(numbers), count))
     assert len(numbers) > REPLAY_ENTRIES_MAX
@@ -80,7 +96,7 @@ def test_an_entry_that_is_damaged_ends_the_half_and_harms_nothing_before_it(
     data = bytearray(path.read_bytes())
     start = data.index(b"answer 1")
     data[start + cut : start + cut + len(what)] = what
-    path.write_bytes(data[: 2 * HALF_BYTES])
+    path.write_bytes(data[:FILE_BYTES])
     bodies = [each.body for each in reopened(path)]
     assert bodies[:1] == [b"answer 0"] and len(bodies) <= 4
     assert all(body == b"answer %d" % number for number, body in enumerate(bodies))
