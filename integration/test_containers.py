@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from integration.daemon import Daemon, Execution, agent, daemon_beside, say, she
 from integration.lab import DockerEngine, Lab, LabError, NfsMount
 from integration.lab.preparation import BUSYBOX_IMAGE, PYTHON_IMAGE
 from integration.lab.servers import SERVER_UID
+from integration.lab.tree import Tree
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -86,6 +88,17 @@ tar cf /tmp/src.tar .; mkdir /workspace/tree; tar xpf /tmp/src.tar -C /workspace
 tar df /tmp/src.tar; test hard -ef sub/tool; stat -c %a sub; chmod 755 sub
 """
 
+# rsync and the libraries it needs lie in the volume (see `put_program`): the image has none.
+RSYNC = """
+rsync() { LD_LIBRARY_PATH=/workspace/tools/lib/x86_64-linux-gnu /workspace/tools/bin/rsync "$@"; }
+mkdir -p /tmp/from/sub; head -c 300000 /dev/urandom >/tmp/from/sub/big; ln /tmp/from/sub/big /tmp/from/hard
+ln -s sub/big /tmp/from/soft; echo x >/tmp/from/tool; chmod 751 /tmp/from/tool; chmod 2710 /tmp/from/sub
+touch -d '1999-12-31 23:59:59.5' /tmp/from/sub/big; touch -d @1000000000 /tmp/from/sub /tmp/from
+rsync -aH /tmp/from/ to/; rsync -aHi --checksum /tmp/from/ to/; rsync -aH to/ /tmp/back/
+test to/hard -ef to/sub/big; cmp /tmp/back/hard /tmp/from/hard; readlink to/soft; stat -c '%a %.9Y' to/sub to/sub/big
+echo more >>/tmp/from/tool; rm /tmp/from/soft; rsync -aHi --delete /tmp/from/ to/ | grep -v ' ./$'
+"""
+
 # An unprivileged mount(2), and a TCP connection to the gateway, each told by its outcome.
 REACH = """
 python3 - <<END
@@ -140,7 +153,7 @@ echo his >his; echo more >>open; stat -c %u his; grep -c -e 'Permission denied' 
 """
 
 STEPS = {
-    "basics": BASICS, "many": MANY, "git": GIT, "venv": VENV, "sqlite": SQLITE, "tar": TAR,
+    "basics": BASICS, "many": MANY, "git": GIT, "venv": VENV, "sqlite": SQLITE, "tar": TAR, "rsync": RSYNC,
     "reach": REACH, "path": BY_PATH, "read-only": READ_ONLY, "quota": QUOTA, "mapped": MAPPED,
 }  # fmt: skip
 
@@ -179,6 +192,16 @@ def fill(directory: Path, count: int) -> None:
             os.chown(path, SERVER_UID, SERVER_UID)
 
 
+def put_program(name: str, directory: Path, scratch: Path) -> None:
+    """A program of this machine and its libraries, in `directory`/bin and lib: it runs and maps them from there."""
+    tree = Tree(scratch)
+    tree.programs(name)
+    shutil.copytree(scratch / "usr", directory, symlinks=True)
+    if os.geteuid() == 0:
+        for path in (directory, *directory.rglob("*")):
+            os.lchown(path, SERVER_UID, SERVER_UID)
+
+
 @dataclass
 class Worked:
     """An agent that has done every step, and the volumes it had and had not."""
@@ -196,7 +219,7 @@ class Worked:
 
 
 @pytest.fixture(scope="module")
-def worked(docker_engine: DockerEngine, daemon: Daemon) -> Worked:
+def worked(lab: Lab, docker_engine: DockerEngine, daemon: Daemon) -> Worked:
     """One container, uid 1000, `mount_profile: compat`, with a workspace, a small volume and a read-only one."""
 
     def volume(name: str, **more: object) -> dict[str, Any]:
@@ -208,6 +231,7 @@ def worked(docker_engine: DockerEngine, daemon: Daemon) -> Worked:
     small, shared = volume("small", size_limit_bytes=8 * MEBI), volume("shared")
     daemon.call("PUT", f"/v1/volumes/{reference['id']}/files/there", b"read me\n").ok()
     fill(daemon.volume_directory(workspace) / "many", 10_000)
+    put_program("rsync", daemon.volume_directory(workspace) / "tools", lab.scratch / "rsync")
     daemon.call("PUT", f"/v1/volumes/{other['id']}/files/secret", b"of somebody else\n").ok()
     words = {"@HOST@": docker_engine.gateway, "@PORT@": "2049", "@OTHER@": str(other["export_path"])}
     steps = []
@@ -261,6 +285,12 @@ def test_sqlite_keeps_a_journal_and_rolls_back(worked: Worked) -> None:
 
 def test_tar_extracts_modes_times_and_links(worked: Worked) -> None:
     assert worked.output("tar") == "555"
+
+
+def test_rsync_brings_modes_times_and_links_through_and_then_finds_nothing_to_do(worked: Worked) -> None:
+    assert worked.output("rsync").splitlines() == [
+        "sub/big", "2710 1000000000.000000000", "644 946684799.500000000", "*deleting   soft", ">f.st...... tool"
+    ]  # fmt: skip
 
 
 def test_the_files_are_the_daemons_users_on_the_host(daemon: Daemon, worked: Worked) -> None:
