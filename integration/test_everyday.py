@@ -4,7 +4,7 @@ Each chore of `integration/workloads/everyday` runs twice under one path, as uid
 mounted volume, and on this machine's disk, bound to the same path in namespaces of its own. The volume is compared as
 the client sees it and as it lies on the server's disk.
 
-With `AEGIS_WORKLOADS=full` the git repository has 5,000 files.
+With `AEGIS_WORKLOADS=full` the git repository has 5,000 files, and a directory 100,000.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from integration.workloads.manifest import Entry, differences, manifest, of_line
 
 FULL = os.environ.get("AEGIS_WORKLOADS") == "full"
 FILES = 5000 if FULL else 800
+ENTRIES = 100_000 if FULL else 1_000
 SECONDS_MAX = 900.0
 EXCHANGE = "/mnt/exchange"
 ENVIRONMENT = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "TZ": "UTC", "FILES": str(FILES),
-    "MATERIAL": f"{EXCHANGE}/material", "PROGRAM": f"{EXCHANGE}/program",
+    "ENTRIES": str(ENTRIES), "MATERIAL": f"{EXCHANGE}/material", "PROGRAM": f"{EXCHANGE}/program",
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from integration.workloads import cpython, fire, fsx, manifest, material
+from integration.workloads import cpython, fire, fsx, manifest, material, trees
 
 
 def main() -> int:
@@ -14,6 +14,7 @@ def main() -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     fsx.add_arguments(commands.add_parser("fsx", help=fsx.run.__doc__, description=fsx.__doc__))
     fire.add_arguments(commands.add_parser("fire", help=fire.run.__doc__, description=fire.__doc__))
+    trees.add_arguments(commands.add_parser("trees", help=trees.run.__doc__, description=trees.__doc__))
     manifest.add_arguments(commands.add_parser("manifest", help=manifest.show.__doc__, description=manifest.__doc__))
     material.add_arguments(commands.add_parser("sample", help=material.sample.__doc__))
     cpython.add_arguments(commands.add_parser("cpython", help=cpython.run.__doc__, description=cpython.__doc__))

@@ -88,6 +88,21 @@ except OSError as error:
 shutil.rmtree(name), print(os.listdir("."))
 """
 
+MANY = """
+import os
+os.mkdir("many")
+count = int(os.environ["ENTRIES"])
+for n in range(count): os.close(os.open(f"many/entry-{n}", os.O_CREAT | os.O_WRONLY))
+listed = 0
+with os.scandir("many") as listing:
+    for entry in listing:  # removed while it is listed, as rm -r and find -delete do
+        listed += 1
+        if listed % 2: os.unlink(entry.path)
+print(listed, len(os.listdir("many")), len(set(os.listdir("many"))))
+for name in os.listdir("many"): os.unlink(f"many/{name}")
+os.rmdir("many")
+"""
+
 BUSY = """
 import os, subprocess
 os.makedirs("busy/deep")
@@ -117,6 +132,7 @@ exec 9>guard; flock 9; flock -n guard true || echo guarded; exec 9>&-; flock -n 
 """),
     Chore("sockets", python(SOCKETS)),
     Chore("deep", python(DEEP)),
+    Chore("directory", python(MANY)),
     Chore("busy", python(BUSY)),
     Chore("ssh-keygen", """
 ssh-keygen -q -t ed25519 -N '' -C me -f key; stat -c '%a %n' key key.pub; ssh-keygen -y -f key | cut -d' ' -f1

@@ -1,0 +1,122 @@
+"""Random work on trees by several processes: each in a tree of its own, held to a model, or all in one.
+
+    python3 -m integration.workloads trees --directory /mnt/workspace --operations 2000 --processes 4
+    python3 -m integration.workloads trees --directory /mnt/workspace --operations 2000 --processes 4 --shared
+
+Prints what is wrong, with the seed, and exits with 1; or nothing but how many calls ended how. With one seed each
+process draws the same calls again; in a shared tree what they do also hangs on who comes first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+import random
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from integration.workloads import trees_disjoint, trees_shared
+from integration.workloads.manifest import manifest
+
+LOG_LINES_SHOWN = 50
+PROGRESS_CALLS = 100
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Work on trees at random in several processes; exit 1 when one is wrong."""
+    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(1 << 32)
+    base = os.path.abspath(arguments.directory)
+    os.umask(0o022)
+    work = shared if arguments.shared else disjoint
+    problems = work(base, seed, arguments.processes, arguments.operations)
+    for each in problems:
+        print(each)
+    print(f"trees: seed {seed}, {len(problems)} problems")
+    return 1 if problems else 0
+
+
+def disjoint(base: str, seed: int, processes: int, operations: int) -> list[str]:
+    """Each in a tree of its own."""
+
+    def work(number: int) -> str:
+        directory = os.path.join(base, f"own{number}")
+        os.mkdir(directory)
+        worker = trees_disjoint.Worker(directory, f"{seed}.{number}")
+        try:
+            worker.work(operations, progress(number))
+        except Exception as error:
+            return "\n".join([*worker.log[-LOG_LINES_SHOWN:], f"process {number}, call {len(worker.log)}: {error!r}"])
+        return ""
+
+    return [problem for problem in together(work, processes) if problem]
+
+
+def shared(base: str, seed: int, processes: int, operations: int) -> list[str]:
+    """All in one tree."""
+    directory = os.path.join(base, "shared")
+    os.mkdir(directory)
+    trees_shared.prepare(directory)
+    # Made before any of them works: later a directory may be elsewhere.
+    workers = [trees_shared.Worker(directory, number, f"{seed}.{number}") for number in range(processes)]
+
+    def work(number: int) -> trees_shared.Done | str:
+        try:
+            return workers[number].work(operations, progress(number))
+        except Exception:
+            return f"process {number}: {traceback.format_exc()}"
+
+    ends = together(work, processes)
+    problems = [end for end in ends if isinstance(end, str)]
+    done = [end for end in ends if isinstance(end, trees_shared.Done)]
+    if not problems:
+        problems = trees_shared.judge(directory, manifest(directory), done)
+        calls: Counter[str] = sum((each.calls for each in done), Counter())
+        print(", ".join(f"{what} {count}" for what, count in sorted(calls.items())))
+    return problems
+
+
+def progress(process: int) -> Callable[[int], None]:
+    """Tells how far it has got, for who wants to do something in the middle of the work."""
+
+    def tell(calls: int) -> None:
+        if calls % PROGRESS_CALLS == 0:
+            print(f"trees: process {process}: {calls} calls", flush=True)
+
+    return tell
+
+
+def together(work: Callable[[int], Any], processes: int) -> list[Any]:
+    """What it returned for each number, called in a process each, all at the same time."""
+    children = []
+    for number in range(processes):
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.close(reading)
+                with open(writing, "wb") as pipe:
+                    pickle.dump(work(number), pipe)
+            finally:
+                os._exit(0)
+        os.close(writing)
+        children.append((child, reading))
+    answers = []
+    for child, reading in children:
+        with open(reading, "rb") as pipe:
+            answer = pipe.read()
+        os.waitpid(child, 0)
+        answers.append(pickle.loads(answer) if answer else "a process ended without a word")
+    return answers
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own."""
+    parser.add_argument("--directory", default=".", help="an empty directory on the file system (default: here)")
+    parser.add_argument("--operations", type=int, default=2000, help="of each process")
+    parser.add_argument("--processes", type=int, default=4)
+    parser.add_argument("--seed", type=int, help="the one that a failure told (default: a new one)")
+    parser.add_argument("--shared", action="store_true", help="all in one tree, on the same names")
+    parser.set_defaults(function=run)
