@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import gzip
 import hashlib
 import io
 import json
@@ -108,12 +109,12 @@ def _npm_tarball(package: dict[str, object], number: int) -> bytes:
         **{f"lib/deep/er/file{n}.js": f"exports.n = {n};\n" * (n + 1) for n in range(25)},
     }
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz", format=tarfile.PAX_FORMAT) as tar:
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, content in files.items():
             entry = tarfile.TarInfo(f"package/{name}")
             entry.size, entry.mtime, entry.mode = len(content), 499162500, 0o644  # as npm pack stamps them
             tar.addfile(entry, io.BytesIO(content.encode()))
-    return packed.getvalue()
+    return gzip.compress(packed.getvalue(), mtime=0)  # the same bytes whenever it is made
 
 
 def tree(directory: Path) -> None:
