@@ -170,7 +170,8 @@ def test_a_closed_lab_leaves_no_process_no_device_and_no_file(lab: Lab) -> None:
     with Lab.open(lab.state.root) as other, other.network() as network, other.kernel_client(network):
         directory, scratch = other.directory, other.scratch
         assert _processes_with(str(directory))
-    assert not _processes_with(str(directory))
+    for pid in _processes_with(str(directory)):
+        _wait_until_gone(pid)
     assert not directory.exists() and not scratch.exists()
     assert _links() == links_before
 
