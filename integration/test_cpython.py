@@ -22,14 +22,17 @@ MODULES = (
     "test_os", "test_shutil", "test_pathlib", "test_tempfile", "test_posix", "test_glob", "test_fileio", "test_mmap",
     "test_fcntl", "test_filecmp", "test_fileinput", "test_zipimport", "test_dbm",
 )  # fmt: skip
+# Not among them: test_logging, which is about networks too (the guest has no IPv6), and test_compileall, two of whose
+# tests fail now and then on a local disk.
 SLOW_MODULES = (
     "test_posixpath", "test_genericpath", "test_file", "test_stat", "test_shelve", "test_mailbox", "test_unicode_file",
-    "test_unicode_file_functions", "test_zipfile", "test_tarfile", "test_io", "test_largefile", "test_compileall",
-    "test_logging", "test_venv", "test_py_compile", "test_linecache", "test_bufio", "test_zipapp",
+    "test_unicode_file_functions", "test_zipfile", "test_tarfile", "test_io", "test_largefile", "test_venv",
+    "test_py_compile", "test_linecache", "test_bufio", "test_zipapp",
 )  # fmt: skip
 
 CHOWN = "chown to another user succeeds in appearance: a squashed volume has one owner (docs/posix-differences.md)"
 NO_ATTRIBUTES = "NFSv3 has no extended attributes (docs/posix-differences.md)"
+TIMES_END = "times end in 2106: nfstime3 has 32 bits of seconds (docs/nfs-support.md)"
 SILLY_RENAME = "a file that is open and was deleted keeps a name in its directory (docs/posix-differences.md)"
 
 DIFFERENCES: dict[str, dict[str, tuple[str, str]]] = {
@@ -44,6 +47,7 @@ DIFFERENCES: dict[str, dict[str, tuple[str, str]]] = {
         "TestTemporaryDirectory.test_del_on_collection_ignore_errors": ("failed", SILLY_RENAME),
         "TestTemporaryDirectory.test_del_on_shutdown_ignore_errors": ("failed", SILLY_RENAME),
     },
+    "test_zipfile": {"StoredTestsWithSourceFile.test_add_file_after_2107": ("skipped", TIMES_END)},
 }
 """By module: each test that does not come out as on a local disk, what comes of it instead, and why."""
 
