@@ -21,12 +21,13 @@ from typing import NamedTuple, TextIO
 
 from bench.sampling import Sampler
 from nfsd.cli.options import listen_option, network_option
-from nfsd.cli.serve import loop_factory, raise_descriptor_limit, spare_the_collector
+from nfsd.cli.serve import loop_factory, spare_the_collector
 from nfsd.cli.state import handle_secret
 from nfsd.exports import Export, ExportTable
 from nfsd.handles import derived_export_key
 from nfsd.server.server import NfsServer
 from nfsd.vfs.audit import Audit
+from nfsd.vfs.descriptors import raise_descriptor_limit
 from nfsd.vfs.interface import FileSystem
 from nfsd.vfs.ledger import Ledger
 from nfsd.vfs.local import LocalFileSystem
@@ -61,6 +62,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--export", type=volume_option, action="append", required=True, metavar="PATH=DIRECTORY=HOW")
     parser.add_argument("--uid", type=int, default=1000, help="the user clients are, and see as owner")
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
+    parser.add_argument("--busy-poll", type=int, default=200, metavar="MICROSECONDS", help="as of python -m nfsd")
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--audit-file", type=Path, required=True)
     parser.add_argument(
@@ -142,7 +144,7 @@ def main() -> None:
     raise_descriptor_limit()
     with (
         options.audit_file.open("a", encoding="utf-8") as stream,
-        asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner,
+        asyncio.Runner(loop_factory=loop_factory(options.loop, options.busy_poll / 1e6)) as runner,
     ):
         runner.run(serve(options, AuditTrail(stream)))
 

@@ -42,6 +42,7 @@ class Storage(Section):
     root: str  # the volumes' data
     nfs_listen: ListenAddress = ListenAddress(host="0.0.0.0", port=2049)  # noqa: S104 - the page's default
     nfs_allowed_clients: tuple[str, ...] = ()  # networks that may speak to the gateway beside the host itself
+    nfs_busy_poll_microseconds: Annotated[int, Field(ge=0, le=1000)] = 200  # see nfsd.server.selector; 0: never
     mount_profile: MountProfile = "robust"
     mount_options: str | None = None  # in the profile's place; see aegis.domain.mounts
     default_size_limit_bytes: int | None = None  # of volumes whose manifest names none; None: no limit

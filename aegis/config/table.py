@@ -89,6 +89,12 @@ _STORAGE = (
         "Who may speak to the gateway beside the host's own addresses.",
     ),
     Field(
+        "storage.nfs_busy_poll_microseconds",
+        "storage.nfs_busy_poll_microseconds",
+        INTEGER,
+        "How long the gateway looks for the next call before it sleeps, while calls come that quickly; 0: never.",
+    ),
+    Field(
         "storage.mount_profile",
         "storage.mount_profile",
         choice(["robust", "compat"]),

@@ -21,7 +21,7 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from aegis.adapters.nfs import NfsGateway, raise_descriptor_limit
+from aegis.adapters.nfs import NfsGateway, polling_loop_factory, raise_descriptor_limit
 from aegis.adapters.proxy import ProxyServer, SystemResolver
 from aegis.adapters.signing import SigningKeys
 from aegis.adapters.store.repository import open_store
@@ -68,7 +68,9 @@ def run(config_path: Path | None) -> int:
         log.warning("%s", note)
     raise_descriptor_limit()  # before the first volume is opened: they share what there is
     try:
-        asyncio.run(serve(loaded))
+        poll_seconds = config.storage.nfs_busy_poll_microseconds / 1e6
+        with asyncio.Runner(loop_factory=polling_loop_factory(poll_seconds)) as runner:
+            runner.run(serve(loaded))
     except AegisError as error:
         log.error("the daemon cannot run: %s", error)
         return 1

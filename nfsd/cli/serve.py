@@ -19,6 +19,7 @@ from nfsd.cli.state import SECRET_BYTES, StateError, default_state_directory, ha
 from nfsd.exports import Export, ExportTable
 from nfsd.handles import derived_export_key
 from nfsd.server.listen import ListenError
+from nfsd.server.selector import polling_loop_factory
 from nfsd.server.server import NfsServer
 from nfsd.vfs.descriptors import raise_descriptor_limit
 from nfsd.vfs.ledger import Ledger
@@ -39,7 +40,7 @@ def run(options: Options) -> int:
         check_user(options)
         for export in options.exports:
             check_directory(export.directory, options.read_only)
-        with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
+        with asyncio.Runner(loop_factory=loop_factory(options.loop, options.busy_poll_seconds)) as runner:
             runner.run(serve(options))
     except (ServeError, StateError, ListenError) as error:
         print(f"nfsd: {error}", file=sys.stderr)
@@ -69,10 +70,10 @@ def check_directory(directory: Path, read_only: bool) -> None:
         )
 
 
-def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+def loop_factory(name: str, busy_poll_seconds: float) -> Callable[[], asyncio.AbstractEventLoop]:
     """ServeError when the loop is not installed."""
     if name == "asyncio":
-        return asyncio.new_event_loop
+        return polling_loop_factory(busy_poll_seconds)
     try:
         import uvloop
     except ImportError:

@@ -9,9 +9,10 @@ from aegis.adapters.nfs.storage import Storage
 from aegis.errors import WorldError
 from nfsd.cli.state import StateError
 from nfsd.cli.state import handle_secret as _handle_secret
+from nfsd.server.selector import polling_loop_factory
 from nfsd.vfs.descriptors import raise_descriptor_limit
 
-__all__ = ["NfsGateway", "OnEvents", "Storage", "handle_secret", "raise_descriptor_limit"]
+__all__ = ["NfsGateway", "OnEvents", "Storage", "handle_secret", "polling_loop_factory", "raise_descriptor_limit"]
 
 
 def handle_secret(state_directory: Path) -> bytes:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nfsd.server.selector import polling_loop_factory
 from tests.support.served import Served, local
 
 
@@ -20,7 +21,7 @@ def volume(tmp_path: Path) -> Path:
 @pytest.fixture(params=["asyncio", "uvloop"])
 def served(request: pytest.FixtureRequest, volume: Path) -> Iterator[Served]:
     """On both event loops; uvloop is optional for users, not for us."""
-    factory = None
+    factory = polling_loop_factory()
     if request.param == "uvloop":
         factory = pytest.importorskip("uvloop", reason="uvloop is not installed").new_event_loop
     with Served(loop_factory=factory) as served:
