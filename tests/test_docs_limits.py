@@ -21,7 +21,7 @@ NO_BOUNDS = {
 }
 
 _SIZES = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "bytes": 1, "characters": 1, "": 1}
-_UNITS = {**_SIZES, "s": 1, "h": 3600, "days": 86_400}
+_UNITS = {**_SIZES, "ms": 0.001, "s": 1, "h": 3600, "days": 86_400}
 _QUANTITY = re.compile(r"([0-9][0-9,.]*) ?([A-Za-z]*)")
 
 
