@@ -73,8 +73,8 @@ CALLS_PER_TURN_MAX = 64
 SEND_BUFFER_BYTES_MAX = 4 * MIB
 # Linux closes an idle NFS connection itself after 5 minutes.
 CONNECTION_IDLE_SECONDS = 600
-# How long the event loop looks for the next call before it sleeps, while calls come that quickly (`server.selector`). Two
-# network round trips on one machine; the Linux kernel polls as long before it halts a processor (guest_halt_poll_ns).
+# How long the event loop looks for the next call before it sleeps, while calls come that quickly (`server.selector`):
+# two round trips on one machine. The Linux kernel polls as long before it halts a processor (guest_halt_poll_ns).
 BUSY_POLL_SECONDS_MAX = 0.0002
 # From the first byte of a record to its last, and for the first record after connect: a stalled peer loses its place.
 RECORD_SECONDS_MAX = 60

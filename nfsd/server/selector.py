@@ -5,9 +5,9 @@ calls takes longer to wake, with cold caches, than the call takes to answer: in 
 more. So when calls come in quick succession, the loop asks epoll again and again instead of sleeping, for as long as
 the next event can be expected, and sleeps when it does not come.
 
-How long that is, is learned as the kernel's own halt polling learns it (virt/kvm, drivers/cpuidle/governors/haltpoll.c):
-a wait that was shorter than the longest but longer than the window makes the window twice as long, a wait longer than
-the longest ends it. So an idle server looks once in vain and then sleeps, at no cost at all.
+How long that is, is learned as the kernel's own halt polling learns it (drivers/cpuidle/governors/haltpoll.c): a wait
+that was shorter than the longest but longer than the window makes the window twice as long, a wait longer than the
+longest ends it. So an idle server looks once in vain and then sleeps, at no cost at all.
 
 The rule: nobody else is kept waiting by it. Between two looks the processor is offered to whoever wants it
 (sched_yield); when somebody took it, nothing is polled for a while, and where there is only one processor, never.
