@@ -21,12 +21,9 @@ import select
 import selectors
 from collections.abc import Callable
 from time import perf_counter_ns
-from typing import TYPE_CHECKING
+from typing import Any
 
 from nfsd.limits import BUSY_POLL_SECONDS_MAX
-
-if TYPE_CHECKING:
-    from _typeshed import FileDescriptorLike
 
 _WINDOW_FIRST_NS = 50_000
 _TAKEN_NS = 50_000
@@ -50,17 +47,17 @@ class BusyPollSelector(selectors.EpollSelector):
         self._window_ns = 0
         self._rest_until_ns = 0
 
-    def register(self, fileobj: FileDescriptorLike, events: int, data: object = None) -> selectors.SelectorKey:
+    def register(self, fileobj: Any, events: int, data: object = None) -> selectors.SelectorKey:
         key = super().register(fileobj, events, data)
         self._keys[key.fd] = key
         return key
 
-    def unregister(self, fileobj: FileDescriptorLike) -> selectors.SelectorKey:
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
         key = super().unregister(fileobj)
         del self._keys[key.fd]
         return key
 
-    def modify(self, fileobj: FileDescriptorLike, events: int, data: object = None) -> selectors.SelectorKey:
+    def modify(self, fileobj: Any, events: int, data: object = None) -> selectors.SelectorKey:
         key = super().modify(fileobj, events, data)
         self._keys[key.fd] = key
         return key
