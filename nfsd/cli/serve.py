@@ -93,6 +93,7 @@ async def serve(options: Options) -> None:
     raise_descriptor_limit()
     secret, directory = state(options)
     meta = None if directory is None else directory / "meta"
+    ledgers: list[Ledger] = []
     exports = ExportTable(secret)
     server = NfsServer(
         exports, listen=options.listen, allowed=options.allowed, reserved_ports_only=options.reserved_ports_only,
@@ -100,7 +101,7 @@ async def serve(options: Options) -> None:
     )  # fmt: skip
     try:
         for export in options.exports:
-            exports.attach(await open_export(export, options, secret, meta))
+            exports.attach(await open_export(export, options, secret, meta, ledgers))
         await server.start()
         spare_the_collector()
         announce(options, server)
@@ -110,6 +111,8 @@ async def serve(options: Options) -> None:
         for attached in list(exports):
             exports.detach(attached.path)
             await attached.fs.close()
+        for ledger in ledgers:
+            await ledger.close()
 
 
 def state(options: Options) -> tuple[bytes, Path | None]:
@@ -131,19 +134,23 @@ def replay_file(options: Options, directory: Path | None) -> Path | None:
     return None if directory is None or port == 0 else directory / f"replies-{port}"
 
 
-async def open_export(export: ExportOption, options: Options, secret: bytes, meta: Path | None) -> Export:
+async def open_export(
+    export: ExportOption, options: Options, secret: bytes, meta: Path | None, ledgers: list[Ledger]
+) -> Export:
     """fsid and key come from the path and the directory: the same after a restart.
 
-    With a quota, what is there already is counted first.
+    With a quota, what is there already begins to be counted, and its ledger is put to the others: whoever closes the
+    file system closes them.
     """
     directory = os.fsencode(export.directory.resolve())
     volume = blake2b(export.path + b"\0" + directory, digest_size=8, person=b"nfsd volume").digest()
-    kept = None if meta is None else str(meta / volume.hex())
+    kept = None if meta is None else meta / volume.hex()
     ledger = None if options.quota_bytes is None else Ledger(options.quota_bytes)
     try:
-        backend = LocalFileSystem(directory, meta=kept, durability=options.durability)
+        backend = LocalFileSystem(directory, meta=None if kept is None else str(kept), durability=options.durability)
         if ledger is not None:
-            await ledger.recount(directory)
+            await ledger.open(directory, None if kept is None else kept / "account")
+            ledgers.append(ledger)
     except OSError as error:
         raise ServeError(f"{export.directory} cannot be served: {error}") from error
     return Export(

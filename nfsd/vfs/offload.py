@@ -25,10 +25,11 @@ PENDING_MAX = 1024
 """Calls in the pool and waiting for it. The front end's own bound on calls in flight is normally met first."""
 
 
-class _Threads:
+class Threads:
     """The process's threads: there from the first pool's first call until the last pool is closed."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int, name: str) -> None:
+        self._count, self._name = count, name
         self._lock = threading.Lock()  # pools of several event loops
         self._executor: ThreadPoolExecutor | None = None
         self._users = 0
@@ -37,7 +38,7 @@ class _Threads:
         """One `leave` is owed for it."""
         with self._lock:
             if self._executor is None:
-                self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="nfsd-offload")
+                self._executor = ThreadPoolExecutor(self._count, thread_name_prefix=self._name)
             self._users += 1
             return self._executor
 
@@ -51,13 +52,17 @@ class _Threads:
             executor.shutdown(wait=True)
 
 
-_threads = _Threads()
+FOREGROUND = Threads(THREADS, "nfsd-offload")
+BACKGROUND = Threads(1, "nfsd-background")
+"""For what nobody waits for (counting volumes), in small steps: the volumes of a process take turns, and the threads
+that calls wait for are left alone."""
 
 
 class Pool:
     """Blocking calls of one volume. Belongs to one event loop."""
 
-    def __init__(self, pending_max: int = PENDING_MAX) -> None:
+    def __init__(self, pending_max: int = PENDING_MAX, threads: Threads = FOREGROUND) -> None:
+        self._threads = threads
         self._executor: ThreadPoolExecutor | None = None
         self._pending: set[asyncio.Future[object]] = set()
         self._pending_max = pending_max
@@ -79,7 +84,7 @@ class Pool:
             raise failure(errno.EAGAIN)
         loop = asyncio.get_running_loop()
         if self._executor is None:
-            self._executor = _threads.join()
+            self._executor = self._threads.join()
         future = loop.run_in_executor(self._executor, call, *arguments)
         self._pending.add(future)  # type: ignore[arg-type]  # a set of futures of anything; only waited for
         future.add_done_callback(self._pending.discard)
@@ -92,4 +97,4 @@ class Pool:
         self._closed = True
         if self._executor is not None:
             self._executor = None
-            _threads.leave()
+            self._threads.leave()

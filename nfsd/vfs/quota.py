@@ -2,7 +2,8 @@
 
 Claim, act, settle: the space is claimed first, then the inner file system acts, and what was not used after all
 (an error, a part of a write) is given back. Overwriting costs nothing; deleting gives back with the last name;
-truncating goes both ways. A flush that fails after the deed was done (EIO) leaves a deletion counted until the next
+truncating goes both ways. While the volume is counted (recount.py) a file is shown to the count before it is changed,
+moved or removed. A flush that fails after the deed was done (EIO) leaves a deletion counted until the next
 recount. Sizes are asked of the inner file system each time, never remembered, but for one case: a
 file whose cut-off is still under way in a thread, whose size on disk is either of two.
 """
@@ -27,14 +28,9 @@ from nfsd.vfs.interface import (
 )
 from nfsd.vfs.layer import Layer
 from nfsd.vfs.ledger import Cut, Ledger
+from nfsd.vfs.recount import charge
 
 T = TypeVar("T")
-
-
-def size_of(attributes: Attributes) -> int:
-    """What a file costs, in bytes."""
-    kind = stat.S_IFMT(attributes.st_mode)
-    return attributes.st_size if kind in (stat.S_IFREG, stat.S_IFLNK) else 0
 
 
 class Quota(Layer):
@@ -70,6 +66,7 @@ class Quota(Layer):
         size = self._size(node) if self._cuts or before is None else before.st_size
         if end <= size or not len(data):
             return self.inner.write(caller, node, offset, data, stability, before)
+        self._saw(node, size)
         self._ledger.claim(end - size)
         try:
             # Later means that a flush is waited for: the file has its size already, whatever becomes of the flush.
@@ -98,6 +95,7 @@ class Quota(Layer):
         if changes.size is None or node.kind != stat.S_IFREG:
             return self.inner.setattr(caller, node, changes)
         size = self._size(node)
+        self._saw(node, size)
         growth = max(0, changes.size - size)
         self._ledger.claim(growth)
         try:
@@ -149,7 +147,9 @@ class Quota(Layer):
         if found is not None or directory.kind != stat.S_IFDIR:
             return self.inner.create(caller, directory, name, how, changes, verifier)
         size = changes.size or 0 if how != CreateHow.EXCLUSIVE else 0
-        return self._claimed(size, 1, lambda: self.inner.create(caller, directory, name, how, changes, verifier))
+        return self._claimed(
+            size, directory, name, lambda: self.inner.create(caller, directory, name, how, changes, verifier)
+        )
 
     def _recreate(
         self, caller: Caller, directory: Node, name: bytes, changes: Changes, node: Node
@@ -160,39 +160,54 @@ class Quota(Layer):
             return made.then(lambda _made: _with(node, self.setattr(caller, node, Changes(size=changes.size))))
         return _with(node, self.setattr(caller, node, Changes(size=changes.size)))
 
-    def _claimed(self, size: int, files: int, act: Callable[[], T]) -> T:
-        """Claim, act, and give back when that failed. A `Later` of `act` only waits for a flush: it has happened."""
-        self._ledger.claim(size, files)
+    def _claimed(self, size: int, directory: Node, name: bytes, act: Callable[[], T]) -> T:
+        """Claim for a new file, act, and give back when that failed. A `Later` of `act` only waits for a flush: it has
+        happened."""
+        self._ledger.claim(size, 1)
         try:
-            return act()
+            result = act()
         except BaseException:
-            self._ledger.settle(-size, -files)
+            self._ledger.settle(-size, -1)
             raise
+        if self._ledger.counting is not None:
+            found = self._found(directory, name)
+            if found is not None:
+                self._ledger.counting.born(found[0].fileid)
+        return result
 
     def mkdir(self, caller: Caller, directory: Node, name: bytes, changes: Changes) -> Maybe[tuple[Node, Attributes]]:
-        return self._claimed(0, 1, lambda: self.inner.mkdir(caller, directory, name, changes))
+        return self._claimed(0, directory, name, lambda: self.inner.mkdir(caller, directory, name, changes))
 
     def mknod(
         self, caller: Caller, directory: Node, name: bytes, kind: int, changes: Changes
     ) -> Maybe[tuple[Node, Attributes]]:
-        return self._claimed(0, 1, lambda: self.inner.mknod(caller, directory, name, kind, changes))
+        return self._claimed(0, directory, name, lambda: self.inner.mknod(caller, directory, name, kind, changes))
 
     def symlink(
         self, caller: Caller, directory: Node, name: bytes, target: bytes, changes: Changes
     ) -> Maybe[tuple[Node, Attributes]]:
-        return self._claimed(len(target), 1, lambda: self.inner.symlink(caller, directory, name, target, changes))
+        return self._claimed(
+            len(target), directory, name, lambda: self.inner.symlink(caller, directory, name, target, changes)
+        )
 
     def remove(self, caller: Caller, directory: Node, name: bytes) -> Maybe[Attributes | None]:
         held = self._held(directory, name) if self._cuts else None
+        self._saw_name(directory, name)
         return self._give_back(self.inner.remove(caller, directory, name), held)
 
     def rename(
         self, caller: Caller, from_directory: Node, from_name: bytes, to_directory: Node, to_name: bytes
     ) -> Maybe[Attributes | None]:
         held = self._held(to_directory, to_name) if self._cuts else None
-        return self._give_back(self.inner.rename(caller, from_directory, from_name, to_directory, to_name), held)
+        moved = self._saw_name(from_directory, from_name)
+        self._saw_name(to_directory, to_name)
+        result = self.inner.rename(caller, from_directory, from_name, to_directory, to_name)
+        if moved is not None and moved.kind == stat.S_IFDIR:
+            self._moved(moved, to_directory, to_name)
+        return self._give_back(result, held)
 
     def rmdir(self, caller: Caller, directory: Node, name: bytes) -> Maybe[None]:
+        self._saw_name(directory, name)
         result = self.inner.rmdir(caller, directory, name)
         self._ledger.settle(0, -1)  # Later means that a flush is waited for: the name is gone
         return result
@@ -202,10 +217,7 @@ class Quota(Layer):
 
         Looked up before the removal: afterwards its number may be another file's.
         """
-        try:
-            found = self.inner.peek(directory, name) if directory.kind == stat.S_IFDIR else None
-        except OSError:
-            return None  # the removal will say why
+        found = self._found(directory, name)
         cut = None if found is None else self._cuts.get(found[0])
         return None if found is None or cut is None else (found[0], cut)
 
@@ -216,7 +228,7 @@ class Quota(Layer):
 
     def _gone(self, attributes: Attributes | None, held: tuple[Node, Cut] | None) -> Attributes | None:
         if attributes is not None:
-            size = size_of(attributes)
+            size = charge(attributes)
             if held is not None:
                 node, cut = held
                 size = cut.accounted
@@ -225,16 +237,56 @@ class Quota(Layer):
             self._ledger.settle(-size, -1)
         return attributes
 
+    def _found(self, directory: Node, name: bytes) -> tuple[Node, Attributes] | None:
+        """The file of a name; None also where the operation itself will say what is wrong."""
+        try:
+            return self.inner.peek(directory, name) if directory.kind == stat.S_IFDIR else None
+        except OSError:
+            return None
+
+    # ---- while the volume is counted ----
+
+    def _cost(self, node: Node, attributes: Attributes) -> int:
+        cut = self._cuts.get(node)
+        return charge(attributes) if cut is None else cut.accounted
+
+    def _saw(self, node: Node, size: int) -> None:
+        """Show a file to the count, before it is changed."""
+        if self._ledger.counting is not None:
+            self._ledger.counting.saw(node.fileid, size)
+
+    def _saw_name(self, directory: Node, name: bytes) -> Node | None:
+        """Show the file of this name, before the name goes; the file."""
+        if self._ledger.counting is None:
+            return None
+        found = self._found(directory, name)
+        if found is None:
+            return None
+        node, attributes = found
+        self._saw(node, self._cost(node, attributes))
+        return node
+
+    def _moved(self, node: Node, directory: Node, name: bytes) -> None:
+        """A directory is elsewhere now: what is in it may lie behind the walk and never have been before it."""
+        assert self._ledger.counting is not None  # `_saw_name` found the node, in this very turn
+        try:
+            above = self.inner.path(directory)
+        except OSError:
+            self._ledger.counting.moved(node.fileid, None)
+        else:
+            self._ledger.counting.moved(node.fileid, (*(above.split(b"/") if above else ()), name))
+
     # ---- the whole ----
 
     def statistics(self) -> FileSystemStatistics:
         """The ledger's limit and what is left of it, or of the disk if that is less."""
         host, ledger = self.inner.statistics(), self._ledger
-        left = max(0, min(ledger.bytes_max - ledger.bytes_used, host.bytes_available))
+        bytes_used, files_used = ledger.shown
+        left = max(0, min(ledger.bytes_max - bytes_used, host.bytes_available))
         total = ledger.bytes_max
         if ledger.files_max is None:
             return FileSystemStatistics(total, left, left, host.files_total, host.files_free, host.files_available)
-        files_left = max(0, min(ledger.files_max - ledger.files_used, host.files_available))
+        files_left = max(0, min(ledger.files_max - files_used, host.files_available))
         return FileSystemStatistics(total, left, left, ledger.files_max, files_left, files_left)
 
 

@@ -38,15 +38,23 @@ class _Directory(NamedTuple):
         return tuple(reversed(parts))
 
 
+def open_directory(root_fd: int, path: Path) -> int:
+    """The directory at that path, opened component by component: none may have become a symlink. The descriptor is the
+    caller's, as is the position in it."""
+    fd = os.open(b".", DIRECTORY_FLAGS, dir_fd=root_fd)
+    for name in path:
+        try:
+            child = os.open(name, DIRECTORY_FLAGS, dir_fd=fd)
+        finally:
+            os.close(fd)
+        fd = child
+    return fd
+
+
 @contextmanager
 def _opened(root_fd: int, path: Path) -> Iterator[int]:
-    """The directory at that path, opened component by component: none may have become a symlink."""
-    fd = os.open(b".", DIRECTORY_FLAGS, dir_fd=root_fd)
+    fd = open_directory(root_fd, path)
     try:
-        for name in path:
-            child = os.open(name, DIRECTORY_FLAGS, dir_fd=fd)
-            os.close(fd)
-            fd = child
         yield fd
     finally:
         os.close(fd)

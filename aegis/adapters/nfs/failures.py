@@ -15,6 +15,10 @@ _MEANINGS: dict[int, tuple[type[Refused], str]] = {
     errno.EROFS: (Denied, "the volume is attached read-only"),
     errno.ENOSPC: (Refused, "the volume's size limit is reached"),
     errno.EDQUOT: (Refused, "the volume's size limit is reached"),
+    errno.EAGAIN: (
+        Refused,
+        "the storage is busy, or still counting what a nearly full volume holds: try again in a moment",
+    ),
     errno.EFBIG: (Refused, "the file would become too large"),
     errno.EEXIST: (Conflict, "it exists already"),
     errno.EISDIR: (Conflict, "it is a directory"),

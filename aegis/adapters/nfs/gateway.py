@@ -61,6 +61,11 @@ class _OpenVolume:
     users: int = 0
     attached: dict[str, _Attached] = field(default_factory=dict)
 
+    async def close(self) -> None:
+        await self.backend.close()
+        if self.ledger is not None:  # last: what the backend had under way is in the account
+            await self.ledger.close()
+
 
 class NfsGateway:
     """One per daemon. `start` once; `close` detaches everything and drains."""
@@ -131,7 +136,7 @@ class NfsGateway:
             for attached in opened.attached.values():
                 self._exports.detach(attached.export_path)
                 _flush(attached.stack)
-            await opened.backend.close()
+            await opened.close()
 
     @property
     def port(self) -> int:
@@ -205,7 +210,7 @@ class NfsGateway:
         opened = self._open.get(volume.id)
         size, files = await asyncio.to_thread(measure, str(self._storage.data(volume)))
         if opened is not None and opened.ledger is not None:
-            size = opened.ledger.bytes_used  # exact also while files are being written
+            size, _files = opened.ledger.shown  # exact also while files are being written, once it is counted
         return VolumeUsage(size, volume.size_limit_bytes, files)
 
     async def probe(self) -> None:
@@ -242,15 +247,16 @@ class NfsGateway:
         return opened
 
     async def _opened(self, volume: Volume, data: Path) -> _OpenVolume:
+        meta = self._storage.meta(volume)
         durability = "stable" if volume.storage_class is StorageClass.PERSISTENT else "host"
         try:
-            backend = LocalFileSystem(str(data), meta=str(self._storage.meta(volume)), durability=durability)
+            backend = LocalFileSystem(str(data), meta=str(meta), durability=durability)
+            ledger = None
+            if volume.size_limit_bytes is not None:
+                ledger = Ledger(volume.size_limit_bytes)
+                await ledger.open(str(data), meta / "account")
         except OSError as error:
             raise WorldError(f"volume {volume.id}: {data}: {error.strerror}", retryable=False) from error
-        ledger = None
-        if volume.size_limit_bytes is not None:
-            ledger = Ledger(volume.size_limit_bytes)
-            await ledger.recount(str(data))
         return _OpenVolume(backend, ledger)
 
     async def _release(self, volume: Volume) -> None:
@@ -259,7 +265,7 @@ class NfsGateway:
             opened.users -= 1
             if not opened.users:
                 del self._open[volume.id]
-                await opened.backend.close()
+                await opened.close()
 
     @contextlib.asynccontextmanager
     async def _operators_view(self, volume: Volume) -> AsyncIterator[FileSystem]:
