@@ -22,10 +22,13 @@ import struct
 from nfsd.errors import XdrError
 from nfsd.limits import FH_BYTES_MAX
 from nfsd.nfs3.const import Createmode3, Ftype3
-from nfsd.nfs3.types import NS, SERVER_TIME, Sattr3, Specdata3
+from nfsd.nfs3.types import NS, SERVER_TIME, Specdata3
 from nfsd.xdr import Buffer
 
-Createhow3 = tuple[bytes, bytes, int, Sattr3 | None, bytes | None]
+Sattr = tuple[int | None, int | None, int | None, int | None, int | None, int | None]
+"""The fields of `nfs3.types.Sattr3`: mode, uid, gid, size, atime_ns, mtime_ns."""
+
+Createhow3 = tuple[bytes, bytes, int, Sattr | None, bytes | None]
 
 _WORD = struct.Struct(">I")
 _TWO_WORDS = struct.Struct(">II")
@@ -174,11 +177,17 @@ def decode_readdirplus(buf: Buffer, offset: int, end: int) -> tuple[bytes, int, 
     return _layout(_READDIRPLUS, buf, offset, end).unpack_from(buf, offset + 4)
 
 
-def decode_setattr(buf: Buffer, offset: int, end: int) -> tuple[bytes, Sattr3, int | None]:
+def decode_setattr(buf: Buffer, offset: int, end: int) -> tuple[bytes, Sattr, int | None]:
     """`(object, new_attributes, guard ctime in nanoseconds or None)`"""
-    layout = _layout(_HANDLE, buf, offset, end)
-    (handle,) = layout.unpack_from(buf, offset + 4)
-    attributes, following = _sattr(buf, offset + 4 + layout.size, end)
+    following = offset + 36
+    usual = 0
+    if following <= end:
+        usual, handle = _usual_handle(buf, offset)
+    if usual != _USUAL_BYTES:
+        layout = _layout(_HANDLE, buf, offset, end)
+        (handle,) = layout.unpack_from(buf, offset + 4)
+        following = offset + 4 + layout.size
+    attributes, following = _sattr(buf, following, end)
     check, following = _choice(buf, following, end, 1)
     return handle, attributes, _time(buf, following, end) if check else None
 
@@ -192,20 +201,20 @@ def decode_create(buf: Buffer, offset: int, end: int) -> Createhow3:
     return handle, name, mode, None, _counted(buf, following, 8, end)[0]
 
 
-def decode_mkdir(buf: Buffer, offset: int, end: int) -> tuple[bytes, bytes, Sattr3]:
+def decode_mkdir(buf: Buffer, offset: int, end: int) -> tuple[bytes, bytes, Sattr]:
     """`(dir, name, attributes)`"""
     handle, name, following = _diropargs(buf, offset, end)
     return handle, name, _sattr(buf, following, end)[0]
 
 
-def decode_symlink(buf: Buffer, offset: int, end: int) -> tuple[bytes, bytes, Sattr3, bytes]:
+def decode_symlink(buf: Buffer, offset: int, end: int) -> tuple[bytes, bytes, Sattr, bytes]:
     """`(dir, name, symlink_attributes, symlink_data)`"""
     handle, name, following = _diropargs(buf, offset, end)
     attributes, following = _sattr(buf, following, end)
     return handle, name, attributes, _opaque(buf, following, end)[0]
 
 
-def decode_mknod(buf: Buffer, offset: int, end: int) -> tuple[bytes, bytes, int, Sattr3 | None, Specdata3 | None]:
+def decode_mknod(buf: Buffer, offset: int, end: int) -> tuple[bytes, bytes, int, Sattr | None, Specdata3 | None]:
     """`(dir, name, type, attributes, spec)`: `spec` for devices only; neither for types MKNOD cannot make."""
     handle, name, following = _diropargs(buf, offset, end)
     kind, following = _choice(buf, following, end, Ftype3.NF3FIFO)
@@ -254,33 +263,48 @@ def _time(buf: Buffer, offset: int, end: int) -> int:
     return seconds * NS + nseconds  # type: ignore[no-any-return]
 
 
-def _sattr(buf: Buffer, offset: int, end: int) -> tuple[Sattr3, int]:
+def _sattr(buf: Buffer, offset: int, end: int) -> tuple[Sattr, int]:
     """`sattr3`, and where the next value begins.
 
     Read straight through and asked once, at the end, whether it was there: what lies behind `end` is another record's
     and goes with the error.
     """
-    words: list[int | None] = []  # mode, uid, gid
-    size = None
+    mode = uid = gid = size = atime = mtime = None
     try:
-        for _ in range(3):
-            present, value = _two_words_at(buf, offset)  # the last of them has size, atime and mtime behind it
-            if present > 1:
-                raise XdrError(offset, f"0 or 1, found {present}")
-            words.append(value if present else None)
-            offset += 8 if present else 4
-        present, offset = _choice(buf, offset, end, 1)
-        if present:
+        has_mode, word = _two_words_at(buf, offset)  # the last of the three has size, atime and mtime behind it
+        if has_mode:
+            mode = word
+            offset += 4
+        has_uid, word = _two_words_at(buf, offset + 4)
+        if has_uid:
+            uid = word
+            offset += 4
+        has_gid, word = _two_words_at(buf, offset + 8)
+        if has_gid:
+            gid = word
+            offset += 4
+        has_size, how = _two_words_at(buf, offset + 12)
+        offset += 16
+        if has_size:
             (size,) = _hyper_at(buf, offset)
             offset += 8
-        atime, offset = _set_time(buf, offset)
-        mtime, offset = _set_time(buf, offset)
+            (how,) = _word_at(buf, offset)
+        if has_mode > 1 or has_uid > 1 or has_gid > 1 or has_size > 1:
+            raise XdrError(offset, f"0 or 1 four times, found {has_mode}, {has_uid}, {has_gid}, {has_size}")
+        if how:
+            atime, offset = _set_time(buf, offset)
+        else:
+            offset += 4
+        (how,) = _word_at(buf, offset)
+        if how:
+            mtime, offset = _set_time(buf, offset)
+        else:
+            offset += 4
     except struct.error:
         raise XdrError(offset, "sattr3") from None
     if offset > end:
         raise XdrError(offset, "sattr3")
-    mode, uid, gid = words
-    return Sattr3(mode, uid, gid, size, atime, mtime), offset
+    return (mode, uid, gid, size, atime, mtime), offset
 
 
 def _set_time(buf: Buffer, offset: int) -> tuple[int | None, int]:

@@ -6,7 +6,7 @@ import stat
 
 from nfsd.errors import Nfs3Error
 from nfsd.exports import ExportTable
-from nfsd.nfs3.args import decode_access, decode_getattr, decode_setattr
+from nfsd.nfs3.args import Sattr, decode_access, decode_getattr, decode_setattr
 from nfsd.nfs3.const import (
     ACCESS3_DELETE,
     ACCESS3_EXECUTE,
@@ -17,8 +17,7 @@ from nfsd.nfs3.const import (
     Nfsstat3,
 )
 from nfsd.nfs3.results import encode_access, encode_getattr, encode_setattr
-from nfsd.nfs3.types import Sattr3
-from nfsd.procedures.shown import post_op_attr, shown_owner, with_wcc
+from nfsd.procedures.shown import post_op_attr, shown_owner, wcc_data, with_wcc
 from nfsd.vfs.interface import (
     MAY_EXECUTE,
     MAY_READ,
@@ -27,6 +26,7 @@ from nfsd.vfs.interface import (
     Attributes,
     Caller,
     Changes,
+    Later,
     Maybe,
 )
 from nfsd.xdr import Buffer
@@ -47,16 +47,10 @@ _ACCESS_FILE = tuple(_access_bits(may, False) for may in range(8))
 _ACCESS_DIRECTORY = tuple(_access_bits(may, True) for may in range(8))
 
 
-def changes(attributes: Sattr3) -> Changes:
+def changes(attributes: Sattr) -> Changes:
     """A client's `sattr3` as the file system takes it (SERVER_TIME of the one is NOW of the other)."""
-    return Changes(
-        None if attributes.mode is None else attributes.mode & 0o7777,
-        attributes.uid,
-        attributes.gid,
-        attributes.size,
-        attributes.atime_ns,
-        attributes.mtime_ns,
-    )
+    mode, uid, gid, size, atime_ns, mtime_ns = attributes
+    return Changes(None if mode is None else mode & 0o7777, uid, gid, size, atime_ns, mtime_ns)
 
 
 class AttributeProcedures:
@@ -87,7 +81,11 @@ class AttributeProcedures:
         wanted = changes(attributes)
         if wanted == NO_CHANGES:
             return with_wcc(export, node, before, export.fs.getattr(node), _encode_setattr)
-        return with_wcc(export, node, before, export.fs.setattr(caller, node, wanted), _encode_setattr)
+        changed = export.fs.setattr(caller, node, wanted)
+        if type(changed) is Later:
+            return with_wcc(export, node, before, changed, _encode_setattr)
+        # What it returns is how the file is now, in the same turn.
+        return encode_setattr(wcc_data(export, before, changed))  # type: ignore[arg-type]  # mypy: `type() is`
 
 
 def _encode_setattr(wcc: bytes, _attributes: Attributes) -> bytes:

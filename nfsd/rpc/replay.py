@@ -108,12 +108,12 @@ class ReplayCache:
     def keep(self, key: Key, body: bytes, now: float) -> None:
         """Remember the answer to a call that was NEW just now and is not in progress."""
         done = self._done
-        if not self._has_room():
+        if len(done) + len(self._in_progress) >= self._entries_max and not self._has_room():
             return
         done[key] = (body, now)
         self._bytes += _ENTRY_BYTES + len(key[-1]) + len(body)
         while self._bytes > self._bytes_max:
-            self._drop(next(iter(done)))
+            self._drop_oldest()
 
     def _has_room(self) -> bool:
         """For one more; the least recently used answer goes for it."""
@@ -121,12 +121,16 @@ class ReplayCache:
             return True
         if not self._done:
             return False
-        self._drop(next(iter(self._done)))
+        self._drop_oldest()
         return True
 
     def forget(self, key: Key) -> None:
         """The call ended without an answer (cancelled, connection gone before the work): a repetition is new."""
         self._in_progress.discard(key)
+
+    def _drop_oldest(self) -> None:
+        key, (body, _) = self._done.popitem(last=False)
+        self._bytes -= _ENTRY_BYTES + len(key[-1]) + len(body)
 
     def _drop(self, key: Key) -> None:
         body, _ = self._done.pop(key)

@@ -45,6 +45,11 @@ _CRC = struct.Struct(">I")
 _GENERATION_MAX = 1 << 62
 _NO_ANSWER = 0xFFFFFFFF
 _END = bytes(_LENGTH.size)
+_FRAME_BYTES = 2 * _LENGTH.size + _CRC.size
+"""What an entry has beside its content: its length, its checksum, and the zero behind it."""
+
+_pack_word = _LENGTH.pack_into
+_pack_head = _HEAD.pack
 
 
 class ReplayFile:
@@ -63,6 +68,8 @@ class ReplayFile:
             raise
         self._kept: list[Kept] = []
         self._half = self._at = 0
+        self._client: object = None
+        self._address = b""
         self._read()
 
     def _generation(self, half: int) -> int:
@@ -113,8 +120,9 @@ class ReplayFile:
 
     def intended(self, key: Key) -> None:
         """This call is about to have its effect. One at a time: the next one takes its place."""
-        content = _encoded(key, None)
-        if 2 * _LENGTH.size + _CRC.size + len(content) <= _NOW_BYTES:
+        content = self._encoded(key, None)
+        if _FRAME_BYTES + len(content) <= _NOW_BYTES:
+            _pack_word(self._map, _NOW_AT, 0)
             self._write(_NOW_AT, content)
 
     def begun(self, key: Key) -> None:
@@ -126,8 +134,8 @@ class ReplayFile:
         self._append(key, body)
 
     def _append(self, key: Key, body: bytes | None) -> None:
-        content = _encoded(key, body)
-        needed = 2 * _LENGTH.size + _CRC.size + len(content)
+        content = self._encoded(key, body)
+        needed = _FRAME_BYTES + len(content)
         if self._at + needed > (self._half + 1) * HALF_BYTES:
             if needed > HALF_BYTES // 8:
                 return  # no answer of ours is so long; it would throw out hundreds of others
@@ -135,14 +143,25 @@ class ReplayFile:
         self._at = self._write(self._at, content)
 
     def _write(self, at: int, content: bytes) -> int:
-        """An entry, its length last; where the next one begins."""
-        length = _CRC.size + len(content)
-        begin = at + _LENGTH.size
-        end = begin + length
-        _LENGTH.pack_into(self._map, at, 0)
-        self._map[begin : end + len(_END)] = b"".join((_CRC.pack(zlib.crc32(content)), content, _END))
-        _LENGTH.pack_into(self._map, at, length)
+        """An entry, its length last, where a zero is until then; where the next one begins."""
+        mapped, begin = self._map, at + _LENGTH.size + _CRC.size
+        end = begin + len(content)
+        _pack_word(mapped, begin - _CRC.size, zlib.crc32(content))
+        mapped[begin:end] = content
+        _pack_word(mapped, end, 0)
+        _pack_word(mapped, at, end - at - _LENGTH.size)
         return end
+
+    def _encoded(self, key: Key, body: bytes | None) -> bytes:
+        client, xid, prog, vers, proc, arguments_bytes, head = key
+        if client is not self._client:  # calls come in runs of one client's
+            self._client, self._address = client, str(client).encode()
+        address = self._address
+        fields = _pack_head(
+            time.time(), xid, prog, vers, proc, arguments_bytes, len(address), len(head),
+            _NO_ANSWER if body is None else len(body),
+        )  # fmt: skip
+        return b"".join((fields, address, head, body or b""))
 
     def _switch(self) -> None:
         """Begin the other half anew: its old entries are gone first, then it is the younger one."""
@@ -172,14 +191,6 @@ def open_replay_file(path: Path | None) -> ReplayFile | None:
     except OSError as error:
         log.warning("%s cannot be used (%s); answers of this server will not be known to the next", path, error)
     return None
-
-
-def _encoded(key: Key, body: bytes | None) -> bytes:
-    client, xid, prog, vers, proc, arguments_bytes, head = key
-    address = str(client).encode()
-    size = _NO_ANSWER if body is None else len(body)
-    fields = _HEAD.pack(time.time(), xid, prog, vers, proc, arguments_bytes, len(address), len(head), size)
-    return b"".join((fields, address, head, body or b""))
 
 
 def _decoded(content: bytes, now: float) -> Kept | None:

@@ -65,15 +65,21 @@ class LocalData(LocalAttributes):
                 return self._range(node, fd, st, offset, count)
         if offset > OFFSET_MAX - count:
             return ReadResult(b"", True, self.getattr(node))
-        buffer = bytearray(count)
-        done = self._read_warm(fd, buffer, offset)
-        if done < 0:
-            return self._read_cold(node, fd, offset, count)
+        data: memoryview | bytes
+        if self.nowait:
+            buffer = bytearray(count)
+            done = self._read_warm(fd, buffer, offset)
+            if done < 0:
+                return self._read_cold(node, fd, offset, count)
+            data = memoryview(buffer)[:done]
+        else:
+            data = os.pread(fd, count, offset)
+            done = len(data)
         attributes = self.getattr(node)
         end = offset + done
         if done < count and end < attributes.st_size:
             return self._read_cold(node, fd, offset, count)
-        return ReadResult(memoryview(buffer)[:done], end >= attributes.st_size, attributes)
+        return ReadResult(data, end >= attributes.st_size, attributes)
 
     def _read_warm(self, fd: int, buffer: bytearray, offset: int) -> int:
         """How much of it is in the page cache; -1: nothing."""

@@ -1,6 +1,7 @@
 """The hot decoders are the plain ones, only faster; and no bytes make them raise anything but `XdrError`."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -39,6 +40,14 @@ PLAIN: dict[type, Callable[[Any], Any]] = {
     t.Commit3Args: lambda a: (a.file, a.offset, a.count),
 }
 
+
+def tuples(value: Any) -> Any:
+    """With `sattr3` as the hot decoders have it."""
+    if isinstance(value, t.Sattr3):
+        return tuple(getattr(value, field.name) for field in fields(value))
+    return tuple(map(tuples, value)) if isinstance(value, tuple) else value
+
+
 procs = some.sampled_from(sorted(SIGNATURES))
 
 
@@ -47,7 +56,7 @@ def plain(proc: Proc, data: bytes) -> Any:
     value = SIGNATURES[proc].arguments.unpack(Unpacker(data))
     if isinstance(value, t.Write3Args) and value.count != len(value.data):
         raise XdrError(0, "count")
-    return PLAIN[type(value)](value)
+    return tuples(PLAIN[type(value)](value))
 
 
 @given(procs, some.data(), some.binary(max_size=5), some.binary(max_size=40))
@@ -56,7 +65,7 @@ def test_a_hot_decoder_reads_what_the_plain_one_reads(
 ) -> None:
     value = data.draw(structs(SIGNATURES[proc].arguments))
     buf = bytearray(before + bytes(value) + behind)
-    assert DECODERS[proc](buf, len(before), len(buf) - len(behind)) == PLAIN[type(value)](value)
+    assert DECODERS[proc](buf, len(before), len(buf) - len(behind)) == tuples(PLAIN[type(value)](value))
 
 
 @given(procs, some.data(), some.binary(min_size=200, max_size=200))

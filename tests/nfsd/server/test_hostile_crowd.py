@@ -133,15 +133,13 @@ def test_a_thousand_hostile_connections_leave_the_others_served(
 
 
 def test_one_address_cannot_take_every_place(field: Field) -> None:
-    enemies = []
-    for _ in range(CONNECTIONS_PER_ADDRESS_MAX + 50):
-        enemy = field.join(0)
-        enemies.append(enemy)
+    for _ in range(CONNECTIONS_PER_ADDRESS_MAX):
+        field.join(0)
     closed = 0
-    for enemy in enemies[CONNECTIONS_PER_ADDRESS_MAX:]:
+    for _ in range(50):
         try:
-            closed += enemy.recv(1) == b""
-        except ConnectionError:
+            closed += field.join(0).recv(1) == b""
+        except ConnectionError:  # the server may be so quick that it is connect(2) already that says so
             closed += 1
     assert closed == 50
     with Peer(field.address) as newcomer:
