@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from integration.lab import Lab
-from integration.mounted import MOUNT, PYTHON, USER, Mounted, copy_program, mounted
-from integration.workloads import trees_shared
+from integration.mounted import EXPORT, MOUNT, PYTHON, USER, Mounted, copy_program, mounted
+from integration.workloads import trees, trees_shared
 from integration.workloads.manifest import differences, manifest, of_lines
 from integration.workloads.trees_disjoint import Worker, Wrong
 from integration.workloads.trees_model import Path as ModelPath
@@ -72,6 +72,30 @@ def test_processes_that_work_at_random_leave_the_tree_that_a_model_says(workspac
     result = workspace.client.run(argv, cwd=workspace.program, uid=USER, timeout=SECONDS_MAX)
     assert result.returncode == 0, result.text
     the_host_has_it_too(workspace)
+
+
+def test_processes_of_two_clients_that_work_in_one_tree_leave_what_their_calls_say(workspace: Mounted) -> None:
+    """Directories move under the other client, which has them by the handles of before."""
+    with workspace.lab.kernel_client(workspace.network) as second:
+        copy_program(second.exchange / "program")
+        second.mount(MOUNT, export=EXPORT, options=workspace.options)
+        base = f"{MOUNT}/both"
+        run = [*PYTHON, "trees", "--directory", base, "--seed", str(SEED), "--shared"]
+        workspace.client.run(["mkdir", base], uid=USER, timeout=60).check()
+        workspace.client.run([*run, "--prepare"], cwd=workspace.program, uid=USER, timeout=60).check()
+        run += ["--operations", str(OPERATIONS), "--processes", "2", "--parts", "2"]
+        parts = []
+        for number, client in ((1, second), (0, workspace.client)):
+            argv = [*run, "--part", str(number)]
+            parts.append(client.popen(argv, cwd=workspace.program, uid=USER, name=f"trees-part{number}"))
+            parts[-1].wait_for_line("^trees: ready", SECONDS_MAX)
+        for part in parts:
+            assert part.wait(SECONDS_MAX) == 0, part.output()
+    done = [each for part in parts for each in trees.reported(part.output())]
+    assert len(done) == 4
+    there = [entry for entry in manifest(f"{workspace.host}/both/shared") if ".nfs" not in entry.path]
+    assert trees_shared.judge(f"{base}/shared", there, done) == []
+    the_quota_has_counted(workspace, measure(workspace.host)[0])
 
 
 def test_what_is_removed_is_given_back(workspace: Mounted) -> None:

@@ -5,6 +5,9 @@ Every name of the pool is made and taken away by calls that either do it or refu
 a name of one's own) fails where there is none. So for each name, made less taken is 1 or 0, and is whether it is there
 at the end. That is the model; everything else is in `judge`.
 
+On several clients at once a file may go while another has it open, or its name remembered: ESTALE is a refusal, too,
+and where a client renames what it takes for its open file (`.nfs...`) it may be what another has put there.
+
 Meanwhile the directories are renamed (workers hold them by descriptors), and some files are replaced over and over, as
 editors save: whoever reads one has to find a whole version of it.
 """
@@ -65,11 +68,12 @@ def is_whole(content: bytes) -> bool:
 
 
 class Worker:
-    """One process. `number` 0 also renames the directories."""
+    """One process. `number` 0 also renames the directories. `clients`: how many work on the tree."""
 
-    def __init__(self, base: str, number: int, seed: str) -> None:
+    def __init__(self, base: str, number: int, seed: str, clients: int = 1) -> None:
         self.base = base
         self.number = number
+        self.refusals = frozenset((errno.ESTALE,) if clients > 1 else ())
         self.random = random.Random(seed)
         self.done = Done()
         self.home = f"{base}/w{number}"
@@ -109,7 +113,7 @@ class Worker:
         try:
             call()
         except OSError as error:
-            if error.errno not in allowed:
+            if error.errno not in allowed and error.errno not in self.refusals:
                 raise Wrong(f"{what} by {self.number}: {errno.errorcode.get(error.errno or 0)}: {error}") from error
             self.done.calls[f"{what} {errno.errorcode[error.errno]}"] += 1
             return False
@@ -122,11 +126,11 @@ def create(worker: Worker) -> None:
 
     def call() -> None:
         fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=worker.fds[number])
-        os.write(fd, version(token))
-        os.close(fd)
-
-    if worker.attempt(call, errno.EEXIST):
         worker.done.made[number, name] += 1
+        with open(fd, "wb", buffering=0) as file:
+            file.write(version(token))
+
+    worker.attempt(call, errno.EEXIST)
 
 
 def mkdir(worker: Worker) -> None:

@@ -91,8 +91,8 @@ class NamesContract(Contract):
         await self.directory()
         await settled(self.fs.symlink(who, root, b"s", b"target", NO_CHANGES))
         await settled(self.fs.mknod(who, root, b"p", stat.S_IFIFO, NO_CHANGES))
-        for how in (CreateHow.UNCHECKED, CreateHow.EXCLUSIVE):
-            for name, code in ((b"directory", errno.EISDIR), (b"s", errno.EEXIST), (b"p", errno.EEXIST)):
+        for how, of_directory in ((CreateHow.UNCHECKED, errno.EISDIR), (CreateHow.EXCLUSIVE, errno.EEXIST)):
+            for name, code in ((b"directory", of_directory), (b"s", errno.EEXIST), (b"p", errno.EEXIST)):
                 await failing(code, lambda n=name, c=how: create(who, root, n, c, NO_CHANGES, VERIFIER))  # type: ignore[misc]
         assert self.fs.peek(root, b"target") is None
 

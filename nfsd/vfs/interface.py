@@ -314,8 +314,8 @@ class FileSystem(ABC):
     def create(
         self, caller: Caller, directory: Node, name: bytes, how: CreateHow, changes: Changes, verifier: bytes = b""
     ) -> Maybe[tuple[Node, Attributes]]:
-        """A regular file. `verifier` (8 bytes) with EXCLUSIVE only; it survives a restart. EEXIST, EISDIR (never
-        opens what is no regular file)."""
+        """A regular file. `verifier` (8 bytes) with EXCLUSIVE only; it survives a restart. EEXIST, EISDIR (UNCHECKED;
+        what is no regular file is never opened)."""
 
     @abstractmethod
     def mkdir(

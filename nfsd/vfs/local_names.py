@@ -145,7 +145,8 @@ class LocalNames(LocalData):
             raise failure(errno.EEXIST, name)
         node, st = self.tree.find_child(directory, name)
         if node.kind != stat.S_IFREG:
-            raise failure(errno.EISDIR if node.kind == stat.S_IFDIR else errno.EEXIST, name)
+            opened = how == CreateHow.UNCHECKED and node.kind == stat.S_IFDIR  # open(2): O_EXCL is EEXIST for all kinds
+            raise failure(errno.EISDIR if opened else errno.EEXIST, name)
         if times is not None:
             if st.st_size or times != (st.st_atime_ns // 10**9, st.st_mtime_ns // 10**9):
                 raise failure(errno.EEXIST, name)

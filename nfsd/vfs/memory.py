@@ -266,7 +266,8 @@ class MemoryFileSystem(FileSystem):
         if how == CreateHow.GUARDED:
             raise failure(errno.EEXIST, name)
         if node.kind != stat.S_IFREG:
-            raise failure(errno.EISDIR if node.kind == stat.S_IFDIR else errno.EEXIST, name)
+            opened = how == CreateHow.UNCHECKED and node.kind == stat.S_IFDIR
+            raise failure(errno.EISDIR if opened else errno.EEXIST, name)
         if how == CreateHow.EXCLUSIVE and (node.verifier != verifier or node.data):
             raise failure(errno.EEXIST, name)
         if how == CreateHow.UNCHECKED and changes.size is not None:
