@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import first_command, run
+from bench import first_command, replay, run
 from bench.chores import SCENES
 from bench.errors import BenchError
 from bench.rows import ROWS
@@ -20,6 +20,7 @@ quota and audit, as in production.
 
   kernel    everyday work (untar, git, pip, sqlite, ...) through the kernel's own NFS client
   profile   which lines of ours the processor time goes to, for each row
+  replay    what the duplicate request cache costs a call, and in memory
   first-command   from the request for an execution to its agent's first command, beside a bare container"""
 
 _EPILOG = """\
@@ -39,7 +40,7 @@ rows: """
 
 COMMANDS = {
     "protocol": run.protocol, "kernel": run.kernel_command, "profile": run.profile,
-    "first-command": first_command.command,
+    "first-command": first_command.command, "replay": replay.command,
 }  # fmt: skip
 
 

@@ -115,7 +115,7 @@ class ReplayGuard:
         with a journal."""
         self._counts = counts
         self._clock = clock
-        self._cache = ReplayCache()
+        self.cache = ReplayCache()
         self._journal = journal
         self._flush = flush
         self._unanswered: set[Key] = set()  # of an earlier process, since when nobody has asked again
@@ -134,7 +134,7 @@ class ReplayGuard:
                 self._unanswered.add(key)
             else:
                 self._unanswered.discard(key)
-                self._cache.keep(key, body, now - age_seconds)
+                self.cache.keep(key, body, now - age_seconds)
 
     def __call__(
         self,
@@ -154,7 +154,7 @@ class ReplayGuard:
         xid, prog, vers, proc = call
         if proc == _SETATTR and not _may_be_guarded(buf, offset, end):
             return handler(peer, credentials, buf, offset, end)
-        cache, now = self._cache, self._clock()
+        cache, now = self.cache, self._clock()
         key = replay_key(peer.host, credentials.uid, xid, prog, vers, proc, buf, offset, end)
         seen = cache.seen(key, now)
         if seen is not _NEW:
@@ -206,14 +206,14 @@ class ReplayGuard:
         try:
             body = await pending
         except BaseException:
-            self._cache.forget(key)
+            self.cache.forget(key)
             raise
         if isinstance(body, bytes):
-            self._cache.finish(key, body, self._clock())
+            self.cache.finish(key, body, self._clock())
             if self._journal is not None:
                 self._journal.done(key, body)
         else:
-            self._cache.forget(key)
+            self.cache.forget(key)
         return body
 
 
