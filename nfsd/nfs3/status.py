@@ -89,8 +89,8 @@ RFC_ERRORS: dict[Proc, frozenset[Nfsstat3]] = {
     Proc.READDIR: _listed("ACCES", "NOTDIR", "BAD_COOKIE", "TOOSMALL"),
     Proc.READDIRPLUS: _listed("ACCES", "NOTDIR", "BAD_COOKIE", "TOOSMALL", "NOTSUPP"),
     Proc.FSSTAT: _listed(),
-    Proc.FSINFO: _listed(),
-    Proc.PATHCONF: _listed(),
+    Proc.FSINFO: _listed() - {_S.NFS3ERR_IO},
+    Proc.PATHCONF: _listed() - {_S.NFS3ERR_IO},
     Proc.COMMIT: _listed(),
 }  # fmt: skip
 """Section 3.3, the ERRORS lists, verbatim."""
@@ -120,6 +120,9 @@ _POSIX: dict[Proc, frozenset[Nfsstat3]] = {
     Proc.RENAME: _statuses("PERM"),
     # link of a directory
     Proc.LINK: _statuses("PERM", "ISDIR", "NOENT"),
+    # A failing disk fails these, too
+    Proc.FSINFO: _statuses("IO"),
+    Proc.PATHCONF: _statuses("IO"),
     # fsync finds out that the disk is full
     Proc.COMMIT: _statuses("NOSPC", "DQUOT"),
 }
