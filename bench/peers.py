@@ -42,6 +42,8 @@ class Peers:
     ours: Peer
     ganesha: Peer
     servers: Mapping[str, NfsServer]
+    state: Path
+    """Our server's own directory, to be read when it has ended."""
 
     def __iter__(self) -> Iterator[Peer]:
         return iter((self.ours, self.ganesha))
@@ -69,26 +71,32 @@ def both(
     """Both servers, exporting each place as /bench/<place>; ended afterwards. LabError when one does not start."""
     exports = {f"/bench/{place}": directory for place, directory in directories.items()}
     ganesha = start_ganesha(lab.state, network, exports)
-    ours = start_ours(lab, network, exports, loop=loop, sample=sample)
+    state = lab.export_directory(f"state-of-{network.directory.name}")
+    ours = start_ours(lab, network, exports, state, loop=loop, sample=sample)
     servers = {OURS: ours, GANESHA: ganesha}
     try:
-        yield Peers(peer(OURS, ours), peer(GANESHA, ganesha), servers)
+        yield Peers(peer(OURS, ours), peer(GANESHA, ganesha), servers, state)
     finally:
         ours.stop()
         ganesha.stop()
 
 
 def start_ours(
-    lab: Lab, network: Network, exports: Mapping[str, Path], *, loop: str = "asyncio", sample: Path | None = None
+    lab: Lab,
+    network: Network,
+    exports: Mapping[str, Path],
+    state: Path,
+    *,
+    loop: str = "asyncio",
+    sample: Path | None = None,
 ) -> NfsServer:
-    """`bench.production` as an ordinary user."""
+    """`bench.production` as an ordinary user, who owns `state` (`Lab.export_directory`)."""
     python = lab.python
     code = Path(python.env["PYTHONPATH"].partition(":")[0])
     if not (code / "bench").exists():  # the lab made a copy of the packages that its users may read
         shutil.copytree(PROJECT / "bench", code / "bench", ignore=shutil.ignore_patterns("__pycache__", ".build"))
-    own = lab.export_directory(f"state-of-{network.directory.name}")
     words = [f"--export={path}={directory}={_durability(path)}" for path, directory in exports.items()]
-    words += [f"--loop={loop}", f"--state-dir={own}", f"--audit-file={own / 'audit'}", f"--allow={LAB_ADDRESSES}"]
+    words += [f"--loop={loop}", f"--state-dir={state}", f"--audit-file={state / 'audit'}", f"--allow={LAB_ADDRESSES}"]
     if sample is not None:
         words.append(f"--sample={sample}")
     process = network.popen(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import signal
 import time
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from nfsd.cli.state import handle_secret
 from nfsd.exports import Export, ExportTable
 from nfsd.handles import derived_export_key
 from nfsd.server.server import NfsServer
+from nfsd.server.turns import TURN_UNIT_NS
 from nfsd.vfs.audit import Audit
 from nfsd.vfs.descriptors import raise_descriptor_limit
 from nfsd.vfs.interface import FileSystem
@@ -36,6 +38,8 @@ from nfsd.vfs.stack import SquashTo, build_stack
 
 QUOTA_BYTES = 1 << 40
 TICK_SECONDS = 1.0
+TURNS_FILE = "turns"
+"""In the state directory, at the end: how long the loop's turns took."""
 
 
 class Volume(NamedTuple):
@@ -130,6 +134,13 @@ async def serve(options: argparse.Namespace, trail: AuditTrail) -> None:
     await stop.wait()
     if options.sample is not None:
         options.sample.write_text(sampler.stop(), "utf-8")
+    if server.stats.turns is not None:
+        turns = {
+            "unit_ns": TURN_UNIT_NS,
+            "counts": server.stats.turns.counts,
+            "longest_ns": server.stats.turns.longest_ns,
+        }
+        (options.state_dir / TURNS_FILE).write_text(json.dumps(turns), "ascii")
     ticking.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await ticking

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 from bench import chores, generator, kernel, machine, peers, results, rows, table
 from bench.generator import Generator
 from bench.plot import Bar, svg
+from bench.production import TURNS_FILE
 from bench.protocol import Measured, Pace, measure
 from integration.lab import Lab
 
@@ -34,6 +36,7 @@ def protocol(options: argparse.Namespace) -> int:
         facts |= {f"{place} is on": peers.filesystem_of(directory) for place, directory in places.items()}
         with peers.both(lab, network, places, loop=options.loop) as running:
             measured = measure(Generator(network, program), running, wanted, pace, _say)
+        facts |= turns(running)
     _say("")
     shown = table.protocol_table(measured)
     remark = table.disturbance(measured)
@@ -45,6 +48,21 @@ def protocol(options: argparse.Namespace) -> int:
     written = results.write(name, facts, settings, [_as_json(result) for result in measured], shown, picture)
     _finish(facts, shown, written)
     return _failures([result.failure for result in measured])
+
+
+def turns(running: peers.Peers) -> dict[str, str]:
+    """How long our server's loop was busy at a time, once the server has ended."""
+    written = running.state / TURNS_FILE
+    if not written.exists():
+        return {}
+    found = json.loads(written.read_text("ascii"))
+    total, seen = sum(found["counts"]), 0
+    for power, count in enumerate(found["counts"]):
+        seen += count
+        if seen >= total * 0.9999:
+            rare_ms = (found["unit_ns"] << power) / 1e6
+            return {"longest turn of the loop": f"{found['longest_ns'] / 1e6:.1f} ms; 99.99 % below {rare_ms:.1f} ms"}
+    return {}
 
 
 def kernel_command(options: argparse.Namespace) -> int:
@@ -75,7 +93,8 @@ def profile(options: argparse.Namespace) -> int:
             with lab.network() as network:
                 sample = lab.export_directory(f"sample-{row.name}") / "lines"
                 exports = {f"/bench/{place}": directory for place, directory in places.items()}
-                server = peers.start_ours(lab, network, exports, loop=options.loop, sample=sample)
+                state = lab.export_directory(f"state-of-{row.name}")
+                server = peers.start_ours(lab, network, exports, state, loop=options.loop, sample=sample)
                 driver, ours = Generator(network, program), peers.peer(peers.OURS, server)
                 driver.run(ours, row.load, PREPARE_SECONDS, 0.0)  # makes the files: not a part of the row
                 server.process.send_signal(signal.SIGUSR1)

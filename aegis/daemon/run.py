@@ -34,7 +34,7 @@ from aegis.config.load import LoadedConfig, load_config
 from aegis.config.model import NodeConfig
 from aegis.daemon import parts
 from aegis.daemon.link import EngineLink
-from aegis.daemon.meters import EgressMeter
+from aegis.daemon.meters import EgressMeter, GatewayMeter
 from aegis.daemon.network import ContainerNetworks
 from aegis.daemon.services import Services, World, make_services
 from aegis.documents import load_manifest
@@ -128,6 +128,7 @@ async def start(config: NodeConfig, stack: AsyncExitStack) -> str:
     egress = parts.egress_gate(config, directory, resolver, pump, clock)
     proxy = ProxyServer(egress, idle_seconds=config.egress.idle_timeout_seconds)
     registry.register(EgressMeter(egress, proxy))
+    registry.register(GatewayMeter(gateway))
     networks = ContainerNetworks(config, engine, proxy, node_id)
     world = World(
         store=store,

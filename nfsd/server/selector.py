@@ -24,6 +24,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from nfsd.limits import BUSY_POLL_SECONDS_MAX
+from nfsd.server.turns import Turns, counted
 
 _WINDOW_FIRST_NS = 50_000
 _TAKEN_NS = 50_000
@@ -46,6 +47,8 @@ class BusyPollSelector(selectors.EpollSelector):
         self._longest_ns = int(longest_seconds * 1e9) if len(os.sched_getaffinity(0)) > 1 else 0
         self._window_ns = 0
         self._rest_until_ns = 0
+        self.turns = Turns()
+        self._returned_ns = 0
 
     def register(self, fileobj: Any, events: int, data: object = None) -> selectors.SelectorKey:
         key = super().register(fileobj, events, data)
@@ -65,10 +68,14 @@ class BusyPollSelector(selectors.EpollSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """As `selectors.EpollSelector.select`."""
         keys = self._keys
+        began = perf_counter_ns()
+        if self._returned_ns:
+            self.turns.add(began - self._returned_ns)
         if timeout is not None and timeout <= 0:
             events = self._epoll.poll(0, len(keys) or 1)
         else:
-            events = self._wait(-1 if timeout is None else timeout)
+            events = self._wait(began, -1 if timeout is None else timeout)
+        self._returned_ns = perf_counter_ns()
         ready = []
         for fd, event in events:
             key = keys.get(fd)
@@ -77,9 +84,8 @@ class BusyPollSelector(selectors.EpollSelector):
                 ready.append((key, mask & key.events))
         return ready
 
-    def _wait(self, seconds: float) -> list[tuple[int, int]]:
+    def _wait(self, began: int, seconds: float) -> list[tuple[int, int]]:
         """For the next events; -1: however long it takes."""
-        began = perf_counter_ns()
         if self._window_ns and began >= self._rest_until_ns:
             events = self._look_again(
                 began, self._window_ns if seconds < 0 else min(self._window_ns, int(seconds * 1e9))
@@ -114,5 +120,12 @@ class BusyPollSelector(selectors.EpollSelector):
 
 
 def polling_loop_factory(busy_poll_seconds: float = BUSY_POLL_SECONDS_MAX) -> Callable[[], asyncio.AbstractEventLoop]:
-    """For `asyncio.Runner`: the event loop on this selector."""
-    return lambda: asyncio.SelectorEventLoop(BusyPollSelector(busy_poll_seconds))
+    """For `asyncio.Runner`: an event loop on this selector, whose turns are counted (`turns_of`)."""
+
+    def made() -> asyncio.AbstractEventLoop:
+        selector = BusyPollSelector(busy_poll_seconds)
+        loop = asyncio.SelectorEventLoop(selector)
+        counted(loop, selector.turns)
+        return loop
+
+    return made

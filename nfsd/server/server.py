@@ -40,6 +40,7 @@ from nfsd.server.listen import Listener, ListenError, bind
 from nfsd.server.logs import LimitedLog
 from nfsd.server.replay_file import ReplayFile, open_replay_file
 from nfsd.server.stats import ServerStats
+from nfsd.server.turns import turns_of
 
 log = logging.getLogger("nfsd")
 
@@ -94,6 +95,7 @@ class NfsServer:
         """Clients can connect when this returns. `ListenError` when an address cannot be had; nothing is open then."""
         loop = asyncio.get_running_loop()
         self._shared = self._new_shared(loop)
+        self.stats.turns = turns_of(loop)
         sockets = bind(self._listen)
         self._listeners = [Listener(loop, listening, self._accept, _ACCEPTS_PER_TURN_MAX) for listening in sockets]
         self._every(_SWEEP_SECONDS, "sweep", self._sweep)

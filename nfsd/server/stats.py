@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nfsd.procedures.counts import ProcedureCounts
+from nfsd.server.turns import Turns
 
 
 @dataclass(slots=True)
@@ -27,3 +28,5 @@ class ServerStats:
     loop_lag_seconds: float = 0.0
     """Gauge: how late the last tick of the loop came. Everything in this process waits at least that long."""
     loop_lag_seconds_max: float = 0.0
+    turns: Turns | None = None
+    """How long each turn of the loop took: nobody else is served meanwhile. None: nobody counts them."""

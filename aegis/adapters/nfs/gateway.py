@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aegis.adapters.nfs.figures import GatewayFigures
 from aegis.adapters.nfs.records import file_events
 from aegis.adapters.nfs.storage import Storage
 from aegis.adapters.nfs.workspace import VolumeFiles
@@ -137,6 +138,11 @@ class NfsGateway:
                 self._exports.detach(attached.export_path)
                 _flush(attached.stack)
             await opened.close()
+
+    @property
+    def figures(self) -> GatewayFigures:
+        """What was served since the start; to be read on the event loop."""
+        return GatewayFigures(self._server.stats, len(self._exports) - 1)  # the probe's is nobody's
 
     @property
     def port(self) -> int:

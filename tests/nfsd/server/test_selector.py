@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from nfsd.server import selector as module
 from nfsd.server.selector import BusyPollSelector, polling_loop_factory
+from nfsd.server.turns import TURN_UNIT_NS, turns_of
 
 MICROSECOND = 1000
 
@@ -140,6 +141,35 @@ def test_with_one_processor_it_never_polls(world: World, monkeypatch: pytest.Mon
 def test_it_can_be_told_not_to(world: World) -> None:
     assert all(waits(world, 90, 90, 90, 90, 90, selector=BusyPollSelector(0)))
     assert world.looks == 0
+
+
+def test_every_turn_is_counted_and_the_longest_known(world: World) -> None:
+    selector = BusyPollSelector(200e-6)
+    real, selector._epoll = selector._epoll, world  # type: ignore[assignment]
+    for busy_us in (3, 40, 7_000, 2):
+        selector.select(0)
+        world.now += busy_us * MICROSECOND
+    selector.select(0)
+    assert sum(selector.turns.counts) == 4
+    assert 7_000 <= selector.turns.longest_ns / MICROSECOND < 7_001
+    assert selector.turns.counts[(7_000 * MICROSECOND // TURN_UNIT_NS).bit_length()] == 1
+    selector._epoll = real
+    selector.close()
+
+
+def test_the_turns_of_a_loop_are_those_of_its_selector() -> None:
+    async def main() -> None:
+        turns = turns_of(asyncio.get_running_loop())
+        assert turns is not None
+        before = sum(turns.counts)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert sum(turns.counts) >= before + 5
+
+    with asyncio.Runner(loop_factory=polling_loop_factory()) as runner:
+        runner.run(main())
+    with asyncio.Runner() as runner:
+        assert turns_of(runner.get_loop()) is None
 
 
 def test_timers_are_not_late_for_it() -> None:
