@@ -119,6 +119,10 @@ class Ledger:
         ahead = asyncio.Event()
         self._task = asyncio.create_task(self._count(counting, ahead), name="nfsd-recount")
         await ahead.wait()
+        if self.counting is not None and not self._known:
+            log.warning(
+                "%s is counted for the first time: until that is done nothing in it can grow", os.fsdecode(root)
+            )
 
     def begin(
         self, root: str | bytes | os.PathLike[str], kept: str | bytes | os.PathLike[str] | None = None

@@ -338,11 +338,14 @@ async def test_a_large_volume_is_served_before_it_is_counted(tmp_path: Path) -> 
     await ledger.close()
 
 
-async def test_a_volume_is_closed_in_the_middle_of_its_count(tmp_path: Path) -> None:
+async def test_a_volume_is_closed_in_the_middle_of_its_first_count_which_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for number in range(AHEAD_ENTRIES_MAX + 3 * STEP_ENTRIES_MAX):
         (tmp_path / f"{number}").touch()
     ledger = Ledger(1000)
     await ledger.open(tmp_path)
+    assert f"{tmp_path} is counted for the first time" in caplog.text
     await ledger.close()
     assert ledger.counting is None
 
