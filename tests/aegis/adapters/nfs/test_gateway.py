@@ -22,6 +22,7 @@ from aegis.ids import new_id
 from aegis.ports import FileRules
 from nfsd.mount3.types import MOUNT_PROGRAM, MOUNT_V3, MountProc, Mountstat3
 from nfsd.nfs3.const import Nfsstat3
+from nfsd.vfs.account import KeptAccount
 from tests.support.peer import Peer
 
 T = TypeVar("T")
@@ -157,6 +158,27 @@ async def test_the_size_limit_holds_and_deleting_gives_back(world: World) -> Non
     await files.write("b", b"y" * 1000)
     await world.gateway.detach(small, held)
     assert (await world.gateway.usage(small)).bytes_used == 1000
+
+
+async def test_what_a_volume_holds_is_known_to_the_next_gateway_before_it_is_counted(world: World) -> None:
+    """A file of its figures lies beside it, from the first attachment to its deletion."""
+    small = volume(size_limit_bytes=1000)
+    await world.gateway.create_storage(small)
+    held, _ = await world.attached(small)
+    await world.gateway.workspace(small, held).write("a", b"x" * 900)
+    await world.gateway.detach(small, held)
+    account = world.storage.meta(small) / "account"
+    kept = KeptAccount(account)
+    assert kept.read() == (900, None)
+    kept.close()
+    (world.storage.data(small) / "by the host").write_bytes(b"y" * 50)
+    held, _ = await world.attached(small)
+    with pytest.raises(Refused, match="size limit"):
+        await world.gateway.workspace(small, held).write("b", b"y" * 51)
+    await world.gateway.workspace(small, held).write("b", b"y" * 50)
+    await world.gateway.detach(small, held)
+    await world.gateway.delete_storage(small)
+    assert not account.exists()
 
 
 async def test_the_operators_view_needs_no_attachment_and_keeps_to_the_limit(world: World) -> None:
