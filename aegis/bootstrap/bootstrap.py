@@ -12,7 +12,6 @@ Exit code: 0 after a final response, 1 when it gave up or was told to stop.
 from __future__ import annotations
 
 import codecs
-import http.client
 import json
 import os
 import random
@@ -23,6 +22,10 @@ import threading
 import time
 from typing import Any, Callable, Dict, List, Mapping, NoReturn, Optional, Set, Tuple  # noqa: UP035 - Python 3.8
 from urllib.parse import urlencode, urlsplit
+
+if not os.environ.get("AEGIS_ORCHESTRATOR_URL", "").lower().startswith("https:"):
+    sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]  # a fifth of our start, and http.client can do without
+import http.client
 
 Json = Dict[str, Any]  # noqa: UP006 - evaluated on Python 3.8
 Tell = Callable[[Json], bool]
@@ -125,8 +128,11 @@ class Orchestrator:
         body: Optional[bytes],  # noqa: UP045
         seconds: Optional[float] = None,  # noqa: UP045
     ) -> Tuple[int, float, bytes]:  # noqa: UP006
-        kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
-        connection = kind(self._host, self._port, timeout=seconds or self._attempt_seconds)
+        connection: http.client.HTTPConnection
+        if self._tls:
+            connection = http.client.HTTPSConnection(self._host, self._port, timeout=seconds or self._attempt_seconds)
+        else:
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=seconds or self._attempt_seconds)
         try:
             headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
             connection.request(method, path, body, headers)

@@ -99,3 +99,12 @@ async def test_a_python_that_cannot_be_started_is_passed_over(port: int, tmp_pat
         pytest.skip(reason)
     ended = await Bootstrap([str(DIRECTORY / "agent-amd64"), str(SCRIPT)]).run(port, PATH=str(tmp_path / "bin"))
     assert "[aegis] iteration 3" in ended.log
+
+
+@pytest.mark.parametrize(("url", "has_tls"), [("https://aegis.test:8080", True), ("http://172.17.0.1:8080", False)])
+def test_python_loads_tls_only_where_it_is_spoken(url: str, has_tls: bool) -> None:
+    """It is a fifth of the program's start, which is before the agent's first command."""
+    look = f"import runpy; print('HTTPSConnection' in dir(runpy.run_path({str(SCRIPT)!r})['http'].client))"
+    environment = {**os.environ, "AEGIS_ORCHESTRATOR_URL": url}
+    argv = [sys.executable, "-I", "-c", look]
+    assert subprocess.run(argv, env=environment, capture_output=True, text=True, check=True).stdout == f"{has_tls}\n"
