@@ -57,6 +57,13 @@ def parser() -> argparse.ArgumentParser:
         "--scenes", metavar="NAME,...", help="only these: " + ", ".join(scene.name for scene in SCENES) + " (kernel)"
     )
     result.add_argument("--repetitions", type=count, metavar="N", help="pairs of runs (5; quick and kernel: 3)")
+    result.add_argument(
+        "--at-once",
+        type=counts,
+        default=[1],
+        metavar="N,...",
+        help="so many executions at the same moment (first-command; 1)",
+    )
     result.add_argument("--seconds", type=duration, metavar="S", help="measured in each run (2; quick: 1)")
     result.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio", help="our server's event loop")
     return result
@@ -67,6 +74,11 @@ def count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 1000:
         raise argparse.ArgumentTypeError(f"{text!r}: wanted a number from 1 to 1000")
     return int(text)
+
+
+def counts(text: str) -> list[int]:
+    """Several of them, separated by commas."""
+    return [count(each.strip()) for each in text.split(",")]
 
 
 def duration(text: str) -> float:

@@ -2,7 +2,8 @@
 bare container of the same image with the same mount on the same engine.
 
 Both are measured to the end of the command `true`: ours from the POST to the event that tells it ended; the bare one,
-made with the Docker API as `docker run` makes it, to the engine's word that it exited. In turn, pair by pair.
+made with the Docker API as `docker run` makes it, to the engine's word that it exited. In turn, pair by pair. With
+`--at-once N` each is asked for N times at the same moment, and the slowest is what p99 means here.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import argparse
 import secrets
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 
 from bench import machine, results
 from bench.plot import Bar, svg
@@ -33,14 +36,17 @@ COMMAND = "true"
 
 @dataclass
 class Series:
-    """Seconds, pair by pair."""
+    """Seconds, of each repetition those of all that were asked for at once."""
 
     image: str
-    ours: list[float]
-    bare: list[float]
+    at_once: int
+    ours: list[list[float]]
+    bare: list[list[float]]
 
     def ratio(self) -> Spread | None:
-        return spread([one / other for one, other in zip(self.ours, self.bare, strict=True)])
+        """Of the medians, pair by pair."""
+        pairs = zip(self.ours, self.bare, strict=True)
+        return spread([statistics.median(one) / statistics.median(other) for one, other in pairs])
 
 
 @contextmanager
@@ -94,33 +100,40 @@ def ours(daemon: Daemon, agent_id: str) -> float:
     return seconds
 
 
-def measure(repetitions: int, say_so: Callable[[str], None]) -> list[Series]:
+def together(work: Callable[[], float], times: int) -> list[float]:
+    """What each of them took, begun at the same moment."""
+    with ThreadPoolExecutor(times) as pool:
+        return [each.result() for each in [pool.submit(work) for _ in range(times)]]
+
+
+def measure(repetitions: int, at_once: Sequence[int], say_so: Callable[[str], None]) -> list[Series]:
     """Each image in turn, each time ours and then bare."""
     found = []
     with Lab.open() as lab, lab.docker_engine() as engine, prepared(lab, engine) as (daemon, run_bare):
         for image in IMAGES:
             volumes = [{"name": "workspace", "mount_path": "/workspace"}]
             agent_id = daemon.deploy(agent("first", image, volumes=volumes))
-            series = Series(image, [], [])
             ours(daemon, agent_id)  # the first of each is colder than all that follow
             run_bare(image)
-            for number in range(repetitions):
-                say_so(f"{image}: {number + 1} of {repetitions}")
-                series.ours.append(ours(daemon, agent_id))
-                series.bare.append(run_bare(image))
-            found.append(series)
+            for times in at_once:
+                series = Series(image, times, [], [])
+                for number in range(repetitions):
+                    say_so(f"{image}, {times} at once: {number + 1} of {repetitions}")
+                    series.ours.append(together(partial(ours, daemon, agent_id), times))
+                    series.bare.append(together(partial(run_bare, image), times))
+                found.append(series)
     return found
 
 
 def command(options: argparse.Namespace) -> int:
     """`python -m bench first-command`."""
     facts = machine.describe("asyncio")
-    measured = measure(options.repetitions or REPETITIONS, lambda text: print(text, flush=True))
-    head = ("image", "ours p50", "ours p99", "bare p50", "bare p99", "ours / bare", "goal")
+    measured = measure(options.repetitions or REPETITIONS, options.at_once, lambda text: print(text, flush=True))
+    head = ("image", "at once", "ours p50", "ours p99", "bare p50", "bare p99", "ours / bare", "goal")
     rows = [head, *(_cells(series) for series in measured)]
-    bars = [Bar(series.image, ratio, GOAL) for series in measured if (ratio := series.ratio())]
+    bars = [Bar(f"{each.image}, {each.at_once} at once", ratio, GOAL) for each in measured if (ratio := each.ratio())]
     picture = svg("Request to first command, against a bare container (less is better)", "ratio of paired runs", bars)
-    as_json = [{"image": each.image, "ours": each.ours, "bare": each.bare} for each in measured]
+    as_json = [asdict(each) for each in measured]
     shown = markdown(rows)
     written = results.write("first-command", facts, {"command": COMMAND}, as_json, shown, picture)
     print(f"\n{shown}\n", *written, sep="\n")
@@ -130,5 +143,6 @@ def command(options: argparse.Namespace) -> int:
 def _cells(series: Series) -> tuple[str, ...]:
     ratio = series.ratio()
     met = "met" if ratio is not None and ratio.median <= GOAL else "missed"
-    times = [f"{pick(values):.2f} s" for values in (series.ours, series.bare) for pick in (statistics.median, max)]
-    return (series.image, *times, ratio_cell(ratio), f"{GOAL} {met}")
+    both = [[seconds for each in runs for seconds in each] for runs in (series.ours, series.bare)]
+    times = [f"{pick(values):.2f} s" for values in both for pick in (statistics.median, max)]
+    return (series.image, str(series.at_once), *times, ratio_cell(ratio), f"{GOAL} {met}")
