@@ -276,6 +276,39 @@ def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
     libc("fallocate", fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length))
 
 
+class Directory:
+    """opendir(3), and the places in a directory that telldir(3) tells."""
+
+    def __init__(self, path: str) -> None:
+        import ctypes
+
+        self._c = ctypes.CDLL(None, use_errno=True)
+        self._c.opendir.restype = self._c.readdir.restype = ctypes.c_void_p
+        self._c.telldir.restype = ctypes.c_long
+        self._at = ctypes.c_void_p(self._c.opendir(os.fsencode(path)))
+        self._string = ctypes.string_at
+
+    def read(self) -> str | None:
+        """The next name; None at the end."""
+        entry = self._c.readdir(self._at)
+        name_at = 19  # behind d_ino, d_off, d_reclen and d_type of 64-bit Linux
+        return os.fsdecode(self._string(entry + name_at)) if entry else None
+
+    def tell(self) -> int:
+        return int(self._c.telldir(self._at))
+
+    def seek(self, place: int) -> None:
+        import ctypes
+
+        self._c.seekdir(self._at, ctypes.c_long(place))
+
+    def rewind(self) -> None:
+        self._c.rewinddir(self._at)
+
+    def close(self) -> None:
+        self._c.closedir(self._at)
+
+
 def where() -> str:
     """The innermost line of a claim in the exception being handled: what failed."""
     frames = traceback.extract_tb(sys.exc_info()[2])

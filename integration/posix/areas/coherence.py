@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import EEXIST, ENOENT, ENOTEMPTY
+from collections.abc import Callable
+from errno import EEXIST, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY
 
 from integration.posix.claims import PEER, claim
 from integration.posix.peer import Peer
@@ -123,6 +124,39 @@ def directories_made_there_are_walked_here(there: Peer) -> None:
 def mkdir_of_what_was_made_there_is_EEXIST(there: Peer) -> None:
     there("mkdir", "d")
     refused(EEXIST, os.mkdir, "d")
+
+
+@claim(PEER)
+def a_name_taken_there_by_whatever_is_taken_here(there: Peer) -> None:
+    """Looked for here before, in vain; what took it is not known here when it is asked for."""
+    make("old")
+    takes: dict[str, tuple[str, ...]] = {"write": ("x",), "mkdir": (), "mkfifo": (), "symlink": ()}
+    makes: dict[str, Callable[[str], object]] = {
+        "open": lambda name: os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "mkdir": os.mkdir, "fifo": os.mkfifo,
+        "symlink": lambda name: os.symlink("nowhere", name), "link": lambda name: os.link("old", name),
+    }  # fmt: skip
+    for take, arguments in takes.items():
+        for way, create in makes.items():
+            name = f"{take}-{way}"
+            same(os.path.lexists(name), False)
+            there(take, *(("nowhere", name) if take == "symlink" else (name, *arguments)))
+            refused(EEXIST, create, name)
+
+
+@claim(PEER)
+def what_a_name_has_become_there_decides_what_removes_it_here(there: Peer) -> None:
+    make("f")
+    os.mkdir("d")
+    same((os.path.isfile("f"), os.path.isdir("d")), (True, True))
+    there("unlink", "f")
+    there("mkdir", "f")
+    there("rmdir", "d")
+    there("write", "d", "x")
+    refused(EISDIR, os.unlink, "f")
+    refused(ENOTDIR, os.rmdir, "d")
+    os.rmdir("f")
+    os.unlink("d")
+    same(os.listdir("."), [])
 
 
 @claim(PEER)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import mmap
 import os
 import random
+import resource
+import signal
 from errno import EFBIG, EINVAL, EISDIR, ENXIO
 
 from integration.posix.claims import ORDINARY, claim
@@ -276,6 +278,36 @@ def bytes_behind_the_end_of_a_mapped_file_stay_out_of_it() -> None:
             mapping[9:] = b"y"
         os.ftruncate(fd, 20)
     same(content("f"), b"x" * 9 + b"y" + bytes(10))
+
+
+@claim()
+def a_mapping_beyond_the_end_of_the_file_is_SIGBUS() -> None:
+    """Also where it was inside until the file was cut off."""
+    make("f", b"x" * 2 * PAGE)
+    with opened("f", os.O_RDWR) as fd, mmap.mmap(fd, 2 * PAGE) as mapping:
+        same(mapping[PAGE], ord("x"))
+        os.ftruncate(fd, 10)
+        same((mapping[9], mapping[10]), (ord("x"), 0))
+        child = os.fork()
+        if child == 0:
+            mapping[PAGE]
+            os._exit(0)
+        same(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), -signal.SIGBUS)
+
+
+@claim()
+def a_process_s_limit_of_file_sizes_cuts_a_write_and_then_refuses_it() -> None:
+    def write() -> int:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60, 60))
+        with opened("f", os.O_CREAT | os.O_WRONLY) as fd:
+            written = os.write(fd, bytes(100))
+            refused(EFBIG, os.write, fd, b"x")
+            refused(EFBIG, os.ftruncate, fd, 61)
+        return written
+
+    same(in_child(write), 60)
+    same(os.stat("f").st_size, 60)
 
 
 @claim()

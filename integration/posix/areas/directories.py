@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import stat
+from contextlib import closing
 from errno import EEXIST, EINVAL, EMLINK, ENAMETOOLONG, ENOENT, ENOTDIR
 
 from integration.posix.claims import claim
@@ -11,6 +13,7 @@ from integration.posix.tools import (
     KINDS,
     NAME_BYTES_MAX,
     PATH_BYTES_MAX,
+    Directory,
     content,
     holds,
     make,
@@ -53,6 +56,42 @@ def mkdir_of_what_is_there_is_EEXIST_also_with_dots() -> None:
 def mkdir_with_a_trailing_slash_works() -> None:
     os.mkdir("d/")
     same(os.listdir("."), ["d"])
+
+
+@claim()
+def a_place_told_in_a_directory_is_found_again_in_any_order() -> None:
+    for number in range(MANY):
+        make(f"f{number}")
+    with closing(Directory(".")) as directory:
+        places, names = [directory.tell()], []
+        while (name := directory.read()) is not None:
+            names.append(name)
+            places.append(directory.tell())
+        same(len(set(names)), MANY + 2)
+        following = dict(zip(places, [*names, None], strict=True))
+        for place in random.Random(1).sample(places, len(places)):
+            directory.seek(place)
+            same(directory.read(), following[place])
+        for name in names[MANY // 2 : MANY // 2 + 50]:
+            if name not in (".", ".."):
+                os.unlink(name)
+        directory.seek(places[MANY // 2 + 100])
+        same(directory.read(), names[MANY // 2 + 100])
+
+
+@claim()
+def a_directory_read_anew_from_the_start_shows_what_came_and_went() -> None:
+    make("a")
+    with closing(Directory(".")) as directory:
+        while directory.read() is not None:
+            pass
+        make("b")
+        os.unlink("a")
+        directory.rewind()
+        names = set()
+        while (name := directory.read()) is not None:
+            names.add(name)
+    same(names, {".", "..", "b"})
 
 
 @claim()
