@@ -51,6 +51,7 @@ def create_app(
     load_manifest: ManifestLoader,
     health_checks: Mapping[str, HealthCheck],
     api_tokens: Collection[str],
+    tenant_tokens: Mapping[str, Collection[str]] | None = None,
     version: str,
     tenant_id: str = DEFAULT_TENANT,
     registry: CollectorRegistry | None = None,
@@ -75,7 +76,7 @@ def create_app(
         tenant_id=tenant_id,
         heartbeat_seconds=heartbeat_seconds,
     )
-    return _application(context, ROUTES, ApiTokens(api_tokens), registry or CollectorRegistry())
+    return _application(context, ROUTES, ApiTokens(api_tokens, tenant_tokens), registry or CollectorRegistry())
 
 
 def create_dispatch_app(whole: web.Application) -> web.Application:

@@ -1,8 +1,10 @@
 """Who may call what: four kinds of access, never mixed.
 
 - `OPEN`: liveness, readiness and the API's description.
-- `API`: a Bearer token of the node. There is always at least one: with none configured the daemon makes one and keeps
-  it in a file only its user can read, which the same user's CLI finds.
+- `API`: a Bearer token of the node or of a tenant. There is always at least one: with none configured the daemon makes
+  one and keeps it in a file only its user can read, which the same user's CLI finds. What a tenant's token sees and
+  makes is the tenant's; what a token of the node does is done as `node.tenant_id`.
+- `NODE`: a Bearer token of the node. What is the whole node's, no tenant sees.
 - `DISPATCH`: the Bearer token of one execution, valid for that execution's dispatches and for nothing else; an API
   token is not valid there either. So a container that can reach the listener can speak for its own execution only.
 - `SMCP`: for tool calls by processes in a container. Attesting takes the execution's token or the iteration's attest
@@ -19,14 +21,14 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from enum import Enum
 from pathlib import Path
 
 from aiohttp import web
 
 from aegis.domain.execution import FINAL_STATES, Execution
-from aegis.errors import Conflict, NotFound, Refused, Unauthorized, WorldError
+from aegis.errors import Conflict, Denied, NotFound, Refused, Unauthorized, WorldError
 from aegis.ports import Store
 
 TOKEN_BYTES = 32
@@ -38,6 +40,7 @@ UNKNOWN_HASH = hashlib.sha256(b"no such execution").hexdigest()
 class Access(Enum):
     OPEN = "open"
     API = "api"
+    NODE = "node"
     DISPATCH = "dispatch"
     SMCP = "smcp"
 
@@ -65,29 +68,62 @@ def bearer(request: web.Request) -> str:
 
 
 class ApiTokens:
-    """The node's API tokens, kept as digests only. Refused for a token that could be guessed or cannot be sent."""
+    """The API tokens of the node and of tenants, kept as digests only. Refused for a token that could be guessed,
+    cannot be sent, or is said twice for different tenants."""
 
-    def __init__(self, tokens: Collection[str]) -> None:
+    def __init__(self, tokens: Collection[str], tenants: Mapping[str, Collection[str]] | None = None) -> None:
         if not tokens:
             raise ValueError("an API without any token would be open to whoever reaches its port")
+        self._bearers: dict[str, str | None] = {}
+        """Digest -> the tenant whose token it is; None: the node's."""
+        self._add(tokens, None, "api.tokens")
+        for tenant, theirs in (tenants or {}).items():
+            self._add(theirs, tenant, f"api.tenants.{tenant}.tokens")
+
+    def _add(self, tokens: Collection[str], tenant: str | None, where: str) -> None:
         for token in tokens:
             if not TOKEN_PATTERN.fullmatch(token):
                 raise Refused(
                     "An API token is not 16 to 512 letters, digits or ._~+/=- characters",
-                    next_step="Change it in api.tokens; `openssl rand -hex 32` makes one",
+                    next_step=f"Change it in {where}; `openssl rand -hex 32` makes one",
                 )
-        self._hashes = tuple(token_hash(token) for token in tokens)
+            if self._bearers.setdefault(token_hash(token), tenant) != tenant:
+                raise Refused(
+                    f"A token of {where} is somebody else's too: whose it is could not be told",
+                    next_step="Give each tenant tokens of its own; `openssl rand -hex 32` makes one",
+                )
 
     def accept(self, token: str) -> bool:
-        presented = token_hash(token)
-        return any([hmac.compare_digest(presented, known) for known in self._hashes])  # noqa: C419 - no early end
+        """Whether it is one of the node's own."""
+        known, tenant = self._find(token)
+        return known and tenant is None
 
-    def require(self, request: web.Request) -> None:
+    def _find(self, token: str) -> tuple[bool, str | None]:
+        presented = token_hash(token)
+        found: tuple[bool, str | None] = (False, None)
+        for known, tenant in self._bearers.items():  # to the end, whoever it is
+            if hmac.compare_digest(presented, known):
+                found = (True, tenant)
+        return found
+
+    def require(self, request: web.Request) -> str | None:
+        """Whose token it carries: a tenant's, or (None) the node's."""
         token = bearer(request)
-        if not token or not self.accept(token):
+        known, tenant = self._find(token)
+        if not token or not known:
             raise Unauthorized(
                 "This needs an API token" if not token else "This API token is not valid here",
                 next_step="Send `Authorization: Bearer TOKEN`; the CLI finds its own user's by itself",
+            )
+        return tenant
+
+    def require_node(self, request: web.Request) -> None:
+        """Denied for a tenant's token."""
+        tenant = self.require(request)
+        if tenant is not None:
+            raise Denied(
+                f"This is the whole node's, and the token is tenant {tenant}'s",
+                next_step="Ask whoever runs the node: it takes one of api.tokens, or the node's own token",
             )
 
 

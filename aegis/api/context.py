@@ -6,7 +6,7 @@ One frozen value for each application, so a handler's needs are visible and a te
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from aiohttp import web
@@ -115,5 +115,11 @@ class Context:
 CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)
 
 
+TENANT: web.RequestKey[str] = web.RequestKey("tenant", str)
+"""Of a request: the tenant whose token it carries, where it is not the node's own."""
+
+
 def context_of(request: web.Request) -> Context:
-    return request.app[CONTEXT]
+    """With the caller's tenant in it."""
+    context, tenant = request.app[CONTEXT], request.get(TENANT)
+    return context if tenant is None else replace(context, tenant_id=tenant)

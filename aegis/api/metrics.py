@@ -52,7 +52,7 @@ ROUTES = (
         method="GET",
         path="/metrics",
         handler=show_metrics,
-        access=Access.API,
+        access=Access.NODE,
         summary="Prometheus metrics",
         response_type="text/plain",
     ),

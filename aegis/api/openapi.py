@@ -19,6 +19,7 @@ PARAMETER = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 SECURITY: dict[Access, list[dict[str, list[str]]]] = {
     Access.OPEN: [],
     Access.API: [{"apiToken": []}],
+    Access.NODE: [{"apiToken": []}],
     Access.DISPATCH: [{"dispatchToken": []}],
     Access.SMCP: [{"smcpToken": []}],
 }

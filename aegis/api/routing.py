@@ -16,6 +16,7 @@ from aiohttp import web
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from aegis.api.auth import Access, ApiTokens
+from aegis.api.context import TENANT
 from aegis.api.problems import BodyTimeout, InvalidRequest, TooLarge, from_validation
 
 BODY_SECONDS = 60.0  # for a whole body: a caller who sends a byte now and then holds a connection, nothing else
@@ -50,16 +51,26 @@ def register(app: web.Application, routes: tuple[Route, ...], tokens: ApiTokens 
     the execution the request names."""
     for route in routes:
         handler = route.handler
-        if route.access is Access.API:
+        if route.access in (Access.API, Access.NODE):
             if tokens is None:
                 raise ValueError(f"{route.path} needs API tokens and this application has none")
-            handler = _guarded(handler, tokens)
+            handler = _guarded(handler, tokens) if route.access is Access.API else _node_guarded(handler, tokens)
         app.router.add_route(route.method, route.path, handler)
 
 
 def _guarded(handler: Handler, tokens: ApiTokens) -> Handler:
     async def guarded(request: web.Request) -> web.StreamResponse:
-        tokens.require(request)
+        tenant = tokens.require(request)
+        if tenant is not None:
+            request[TENANT] = tenant
+        return await handler(request)
+
+    return guarded
+
+
+def _node_guarded(handler: Handler, tokens: ApiTokens) -> Handler:
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        tokens.require_node(request)
         return await handler(request)
 
     return guarded

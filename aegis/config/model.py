@@ -65,10 +65,17 @@ class Runtime(Section):
     log_bytes_max: Annotated[int, Field(ge=4096)] = 10 * 1024 * 1024  # of each of a container's two log files
 
 
+class Tenant(Section):
+    """Who calls with one of these tokens sees and makes what is this tenant's, and nothing else."""
+
+    tokens: Annotated[tuple[SecretStr, ...], Field(min_length=1)]
+
+
 class Api(Section):
     listen: tuple[ListenAddress, ...] = (ListenAddress(host="127.0.0.1", port=8080),)
     listen_on_bridge: bool = True  # also at the containers' network's gateway, where bootstrap calls
-    tokens: tuple[SecretStr, ...] = ()
+    tokens: tuple[SecretStr, ...] = ()  # of the node: what is done with them is `node.tenant_id`'s
+    tenants: dict[str, Tenant] = {}
 
 
 class Egress(Section):

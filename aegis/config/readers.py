@@ -12,7 +12,7 @@ from aegis.documents.names import ENVIRONMENT_VALUE_BYTES_MAX
 from aegis.documents.nodes import Node, Scalar
 from aegis.documents.readers import Mistake, Reader, text, text_of
 from aegis.domain.mounts import check_mount_options
-from aegis.ids import NAME_PATTERN
+from aegis.ids import NAME_PATTERN, TENANT_PATTERN
 
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<host>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|[0-9a-fA-F:.]{2,45}")
@@ -88,6 +88,11 @@ def _registry(value: str) -> str:
 def check_alias(name: str) -> None:
     if not NAME_PATTERN.fullmatch(name):
         raise Mistake("an alias (lower-case letters, digits, '.', '_', '-')", found=f"the alias {name[:80]!r}")
+
+
+def check_tenant(name: str) -> None:
+    if not TENANT_PATTERN.fullmatch(name):
+        raise Mistake("a tenant (lower-case letters, digits, '_', '-')", found=f"the tenant {name[:80]!r}")
 
 
 OWN_TOOLS = ("fs", "cmd", "web")

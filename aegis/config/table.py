@@ -25,6 +25,7 @@ from aegis.config.readers import (
     URL,
     VARIABLE,
     check_alias,
+    check_tenant,
     check_tool_server,
 )
 from aegis.documents.agent_table import API_VERSION, not_yet
@@ -171,7 +172,15 @@ _RUNTIME = (
 _API = (
     Field("api.listen", "api.listen", list_of(ADDRESS), "Where the API listens."),
     Field("api.listen_on_bridge", "api.listen_on_bridge", BOOLEAN, "Also where the containers' network reaches us."),
-    Field("api.tokens", "api.tokens", list_of(SECRET), "Who may call the API.", secret=True),
+    Field("api.tokens", "api.tokens", list_of(SECRET), "Who may call the API as the node's tenant.", secret=True),
+    Field(
+        "api.tenants.*.tokens",
+        "api.tenants.*.tokens",
+        list_of(SECRET),
+        "Who may call it as another tenant, and sees nothing but that tenant's.",
+        key=check_tenant,
+        secret=True,
+    ),
     _documents("network.bind_address", "~bind_address", HOST_NAME, "As `api.listen`, without the port."),
     _documents("network.port", "~port", INTEGER, "As `api.listen`, the port."),
     *_unused("network.grpc_port", "network.orchestrator_endpoint", "network.heartbeat_interval_seconds"),

@@ -239,6 +239,7 @@ def admission_limits(config: NodeConfig) -> Limits:
 def secrets_of(config: NodeConfig) -> list[str]:
     """Every value that must not appear in a log."""
     found = [config.database.url, *config.api.tokens]
+    found += [token for tenant in config.api.tenants.values() for token in tenant.tokens]
     found += [each for each in (config.secrets.role_id, config.secrets.secret_id) if each is not None]
     found += [alias.api_key for alias in config.models.values() if alias.api_key is not None]
     found += [each.password for each in config.registry_credentials]

@@ -186,6 +186,9 @@ def application(
         health_checks=checks,
         optional_checks=optional_checks,
         api_tokens=[*tokens, ensure_token_file(directory)],
+        tenant_tokens={
+            name: [token.get_secret_value() for token in tenant.tokens] for name, tenant in config.api.tenants.items()
+        },
         version=VERSION,
         tenant_id=config.node.tenant_id,
         registry=registry,

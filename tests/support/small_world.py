@@ -72,7 +72,7 @@ class MemoryStore:
         return [agent for agent in self.agents if agent.tenant_id == tenant_id][:limit]
 
     async def remove_agent(self, tenant_id: str, name: str) -> None:
-        self.agents = [agent for agent in self.agents if agent.name != name]
+        self.agents = [each for each in self.agents if (each.tenant_id, each.name) != (tenant_id, name)]
 
     async def get_execution(self, execution_id: str) -> Execution:
         try:
@@ -97,12 +97,16 @@ class MemoryStore:
 
     async def get_volume(self, tenant_id: str, volume_id: str) -> Volume:
         try:
-            return self.volumes[volume_id]
+            found = self.volumes[volume_id]
+            if found.tenant_id != tenant_id:
+                raise KeyError(volume_id)
+            return found
         except KeyError:
             raise NotFound(f"There is no volume {volume_id}", next_step="aegis volume list") from None
 
     async def list_volumes(self, tenant_id: str | None = None, *, limit: int = 1000) -> list[Volume]:
-        return list(reversed(self.volumes.values()))[:limit]
+        theirs = [each for each in self.volumes.values() if tenant_id in (None, each.tenant_id)]
+        return theirs[::-1][:limit]
 
     async def list_attachments(self, *, volume_id: str | None = None, live_only: bool = True) -> list[Attachment]:
         return [attachment for attachment in self.attachments if attachment.volume_id == volume_id]

@@ -12,6 +12,7 @@ from aegis.errors import Refused
 from tests.support.small_world import API_TOKEN, World, dispatch_token
 
 CLOSED = [route for route in ROUTES if route.access is not Access.OPEN]
+OF_THE_API = [route for route in CLOSED if route.access in (Access.API, Access.NODE)]
 
 
 def url(path: str) -> str:
@@ -30,7 +31,7 @@ async def test_without_a_token_nothing_but_health_and_the_description_answers(
         assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
-@pytest.mark.parametrize("route", [r for r in CLOSED if r.access is Access.API], ids=lambda r: f"{r.method} {r.path}")
+@pytest.mark.parametrize("route", OF_THE_API, ids=lambda route: f"{route.method} {route.path}")
 async def test_a_dispatch_token_opens_nothing_of_the_api(
     anonymous: aiohttp.ClientSession, world: World, route: object
 ) -> None:
