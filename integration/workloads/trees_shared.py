@@ -184,7 +184,12 @@ def give_back(worker: Worker) -> None:
     refusals = errno.EEXIST, errno.EPERM  # EPERM: it is a directory
     if worker.attempt(lambda: os.link(mine, name, dst_dir_fd=worker.fds[number], follow_symlinks=False), *refusals):
         worker.done.made[number, name] += 1
-        os.unlink(mine)
+        try:
+            os.unlink(mine)
+        except IsADirectoryError:
+            # Another client had put a directory in the file's place before `take` renamed it, and this client does not
+            # know yet: its kernel moved what it remembered. LINK names a file by its handle, so that was the file.
+            return
         worker.done.own.remove(mine)
 
 

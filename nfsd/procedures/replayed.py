@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+from nfsd.handles import HANDLE_BYTES
 from nfsd.limits import REPLAY_SECONDS_MAX
 from nfsd.nfs3.const import Nfsstat3, Proc
 from nfsd.nfs3.results import NO_ATTR, NO_WCC, encode_create, encode_error, encode_link, encode_rename, encode_wcc
@@ -40,15 +41,21 @@ _BARE_SUCCESS: dict[int, bytes] = {
     Proc.LINK: encode_link(NO_ATTR, NO_WCC),
 }
 """Of the procedures whose waiting is a flush and nothing else. CREATE is not among them: it may wait for a truncation,
-and the ways in which clients use it may be repeated."""
+and once it has had its whole effect, the ways in which clients use it may be repeated."""
+
+_DOUBTED_SUCCESS: dict[int, bytes] = {**_BARE_SUCCESS, Proc.CREATE: encode_create(None, NO_ATTR, NO_WCC)}
+"""Of the procedures that may have been cut off in the middle: a CREATE that is EXCLUSIVE makes the file first and keeps
+its verifier then, and between the two a repetition would find a file that is not its own."""
 
 _DONE_TWICE: dict[int, bytes] = {
-    **dict.fromkeys((Proc.MKDIR, Proc.SYMLINK, Proc.MKNOD, Proc.LINK), encode_error(Nfsstat3.NFS3ERR_EXIST)),
+    **dict.fromkeys(
+        (Proc.CREATE, Proc.MKDIR, Proc.SYMLINK, Proc.MKNOD, Proc.LINK), encode_error(Nfsstat3.NFS3ERR_EXIST)
+    ),
     **dict.fromkeys((Proc.REMOVE, Proc.RMDIR, Proc.RENAME), encode_error(Nfsstat3.NFS3ERR_NOENT)),
 }
 """How the results begin when one of these is done a second time."""
 
-_SETATTR = int(Proc.SETATTR)
+_SETATTR, _CREATE = int(Proc.SETATTR), int(Proc.CREATE)
 _NEW = Seen.NEW
 
 
@@ -165,7 +172,7 @@ class ReplayGuard:
             cache.begin(key, now)
             return self._remembered(key, self._flushed(key, proc))
         journal = self._journal
-        if journal is not None and proc in _BARE_SUCCESS:
+        if journal is not None and proc in _DOUBTED_SUCCESS and (proc != _CREATE or _must_be_new(buf, offset, end)):
             journal.intended(key)
         body = handler(peer, credentials, buf, offset, end)
         if self._doubtful and key in self._doubtful:
@@ -199,7 +206,7 @@ class ReplayGuard:
         if isinstance(results, bytes) and results.startswith(_DONE_TWICE[proc]):
             if self._flush is not None:
                 await self._flush()
-            return _BARE_SUCCESS[proc]
+            return _DOUBTED_SUCCESS[proc]
         return results
 
     async def _remembered(self, key: Key, pending: Awaitable[Body]) -> Body:
@@ -215,6 +222,15 @@ class ReplayGuard:
         else:
             self.cache.forget(key)
         return body
+
+
+def _must_be_new(buf: bytearray, offset: int, end: int) -> bool:
+    """Whether a CREATE is not UNCHECKED: the word behind the handle and the name. A handle that is not of our length
+    and what does not decode do nothing, so it does not matter what is said of them."""
+    name = offset + 4 + HANDLE_BYTES
+    length = int.from_bytes(buf[name : name + 4], "big")
+    how = name + 4 + length + (-length & 3)
+    return how + 4 > end or buf[how : how + 4] != bytes(4)
 
 
 def _may_be_guarded(buf: bytearray, offset: int, end: int) -> bool:

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from nfsd.nfs3 import types as t
-from nfsd.nfs3.const import Createmode3, Ftype3, Nfsstat3, Proc
+from nfsd.nfs3.const import NFS_PROGRAM, NFS_V3, Createmode3, Ftype3, Nfsstat3, Proc
 from nfsd.nfs3.restypes import unpack_result
+from nfsd.rpc.replay import replay_key
+from nfsd.server.replay_file import ReplayFile
 from nfsd.xdr import Struct
 from tests.support.command import Nfsd, give
 from tests.support.peer import Peer
@@ -77,3 +79,31 @@ def test_a_call_repeated_to_the_next_process_is_done_once_and_answered_alike(pla
         again = peer.nfs(proc, arguments)[0]  # another transaction of the same content
         assert again is not Nfsstat3.NFS3_OK, "it can be done twice, so this test says nothing"
     assert sorted(os.listdir(place.data)) == there
+
+
+@pytest.mark.parametrize("how", [Createmode3.EXCLUSIVE, Createmode3.GUARDED])
+def test_a_create_that_was_cut_off_in_the_middle_is_answered_when_it_is_repeated(
+    place: Place, how: Createmode3
+) -> None:
+    """As a SIGKILL leaves it between the two steps of an EXCLUSIVE create: the file is there, its verifier is not."""
+    with place.serve(), Peer(("127.0.0.1", place.port)) as peer:
+        root = peer.mount(b"/data")
+        user = peer.uid
+    exclusive = how is Createmode3.EXCLUSIVE
+    new = t.Create3Args(
+        t.Diropargs3(root, b"new"),
+        (how, None if exclusive else t.Sattr3(mode=0o600), b"verifier" if exclusive else None),
+    )
+    arguments = bytes(new)
+    journal = ReplayFile(place.home / "s" / f"replies-{place.port}")
+    journal.intended(replay_key("127.0.0.1", user, XID, NFS_PROGRAM, NFS_V3, Proc.CREATE, arguments, 0, len(arguments)))
+    journal.close()
+    (place.data / "new").touch(0o600)
+    give(place.data / "new")
+    with place.serve(), Peer(("127.0.0.1", place.port), xid=5000) as peer:
+        again = peer.call(Proc.CREATE, arguments, xid=XID)
+        assert unpack_result(Proc.CREATE, again)[0] is Nfsstat3.NFS3_OK
+        assert peer.call(Proc.CREATE, arguments, xid=XID) == again
+        peer.setattr(peer.lookup(root, b"new"), t.Sattr3(mode=0o644))  # the client goes on so
+        assert peer.nfs(Proc.CREATE, new)[0] is Nfsstat3.NFS3ERR_EXIST, "another call is another matter"
+    assert os.listdir(place.data) == ["new"]

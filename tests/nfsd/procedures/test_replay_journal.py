@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from nfsd.handles import HANDLE_BYTES
 from nfsd.limits import REPLAY_SECONDS_MAX
-from nfsd.nfs3.const import Nfsstat3, Proc
+from nfsd.nfs3 import types as t
+from nfsd.nfs3.const import Createmode3, Nfsstat3, Proc
 from nfsd.nfs3.restypes import unpack_result
 from nfsd.nfs3.results import encode_failure
 from nfsd.procedures.counts import ProcedureCounts
@@ -156,7 +158,7 @@ def failed(proc: Proc) -> bytes:
     return encode_failure(proc, again)
 
 
-@pytest.mark.parametrize("proc", WAITING)
+@pytest.mark.parametrize("proc", [*WAITING, Proc.CREATE])
 async def test_what_may_have_been_done_is_done_again_and_a_failure_of_the_second_time_is_success(proc: Proc) -> None:
     world = World(Kept(key(proc), None, 5.0, executed=False))
     body = await world.call(proc, failed(proc))
@@ -177,6 +179,20 @@ async def test_what_was_not_done_then_is_answered_as_it_is_done_now(results: byt
 async def test_the_same_failure_of_any_other_call_is_a_failure(proc: Proc) -> None:
     world = World(Kept(key(Proc.RMDIR if proc is Proc.REMOVE else Proc.REMOVE), None, 5.0, executed=False))
     assert world.call(proc, failed(proc)) == failed(proc)
+
+
+@pytest.mark.parametrize("how", list(Createmode3))
+@pytest.mark.parametrize("name", [b"n", b"name", b"a longer name"])
+def test_a_create_is_intended_unless_it_may_be_done_twice(how: Createmode3, name: bytes) -> None:
+    world = World()
+    verifier = b"verifier" if how is Createmode3.EXCLUSIVE else None
+    new = t.Create3Args(
+        t.Diropargs3(bytes(HANDLE_BYTES), name), (how, None if verifier else t.Sattr3(mode=0o644), verifier)
+    )
+    arguments = bytearray(b"before" + bytes(new) + b"behind")
+    call = (7, 100003, 3, int(Proc.CREATE))
+    world.guard(lambda *_: b"results", Peer(), call, ANONYMOUS, arguments, 6, len(arguments) - 6)
+    assert (world.journal.at is None) is (how is Createmode3.UNCHECKED)
 
 
 @pytest.mark.parametrize("proc", WAITING)
