@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import first_command, replay, run
+from bench import curves, first_command, isolation, replay, run
 from bench.chores import SCENES
 from bench.errors import BenchError
 from bench.rows import ROWS
@@ -21,6 +21,8 @@ quota and audit, as in production.
   kernel    everyday work (untar, git, pip, sqlite, ...) through the kernel's own NFS client
   profile   which lines of ours the processor time goes to, for each row
   replay    what the duplicate request cache costs a call, and in memory
+  curves    rates and memory as files, entries, volumes and connections grow
+  isolation what other clients' work does to the latency of one client's GETATTR
   first-command   from the request for an execution to its agent's first command, beside a bare container"""
 
 _EPILOG = """\
@@ -41,6 +43,7 @@ rows: """
 COMMANDS = {
     "protocol": run.protocol, "kernel": run.kernel_command, "profile": run.profile,
     "first-command": first_command.command, "replay": replay.command,
+    "curves": curves.command, "isolation": isolation.command,
 }  # fmt: skip
 
 
