@@ -7,10 +7,17 @@ and out are the domain's or the frozen ones below: no third-party type crosses a
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from aegis.domain.containers import ContainerExit as ContainerExit
+from aegis.domain.containers import ContainerSpec as ContainerSpec
+from aegis.domain.containers import ContainerState as ContainerState
+from aegis.domain.containers import EngineInfo as EngineInfo
+from aegis.domain.containers import ManagedObject as ManagedObject
+from aegis.domain.containers import NetworkInfo as NetworkInfo
+from aegis.domain.containers import NfsMount as NfsMount
 from aegis.domain.events import Event
 from aegis.domain.execution import Agent, Execution, ExecutionState
 from aegis.domain.images import LocalImage, PullProgress
@@ -49,77 +56,6 @@ class Clock(Protocol):
 # ---- containers ----
 
 
-@dataclass(frozen=True, slots=True)
-class EngineInfo:
-    version: str
-    api_version: str
-    rootless: bool
-    userns_remap: bool
-    kernel: str
-    operating_system: str
-
-
-@dataclass(frozen=True, slots=True)
-class NfsMount:
-    """One volume as the container sees it: `target` in the container, served by the gateway at `address`."""
-
-    volume_name: str  # the Docker volume's, unique for each attachment
-    target: str
-    address: str  # as the engine's host reaches the gateway
-    port: int
-    export_path: str  # "/<tenant_id>/<volume_id>"
-    options: str  # the `o=` string, complete
-    read_only: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerSpec:
-    """Everything a container is made from. `kind` is the label `aegis.container_kind`: agent or validator."""
-
-    name: str
-    image: str
-    command: tuple[str, ...]
-    environment: Mapping[str, str]
-    uid: int
-    gid: int
-    cpu_quota: float  # cores
-    memory_bytes: int
-    pids_limit: int
-    network: str | None  # name of a network, None: no network at all
-    mounts: tuple[NfsMount, ...]
-    labels: Mapping[str, str]
-    working_directory: str = "/"
-    kind: Literal["agent", "validator"] = "agent"
-    files: Mapping[str, bytes] = field(default_factory=dict)  # path in /aegis/ -> content; read-only there
-    resolvers: tuple[str, ...] = ()  # name servers, asked from within the container; empty: the engine's choice
-    entrypoint: tuple[str, ...] = ()  # empty: `command` is the whole argument vector, whatever the image's own is
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerExit:
-    exit_code: int
-    out_of_memory: bool = False
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ManagedObject:
-    """A container, network or Docker volume that carries `aegis.managed=true`, as the engine reports it now."""
-
-    what: Literal["container", "network", "volume"]
-    id: str
-    name: str
-    labels: Mapping[str, str]
-    running: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkInfo:
-    name: str
-    subnet: str
-    gateway: str  # the host's address on this bridge: where containers reach the orchestrator
-
-
 class ContainerRuntime(Protocol):
     """A Docker Engine (or, later, Swarm or Kubernetes). Creating twice is safe where the name is ours; removing what is
     gone is no error."""
@@ -152,6 +88,10 @@ class ContainerRuntime(Protocol):
         ...
 
     async def wait(self, container_id: str) -> ContainerExit: ...
+
+    async def state(self, container_id: str) -> ContainerState:
+        """As it is now. NotFound when it is gone."""
+        ...
 
     async def kill(self, container_id: str) -> None: ...
 
@@ -317,6 +257,10 @@ class Store(Protocol):
     async def list_executions(
         self, tenant_id: str | None = None, *, states: Sequence[ExecutionState] = (), limit: int = 100
     ) -> list[Execution]: ...
+    async def list_unfinished(self, node_id: str) -> list[Execution]:
+        """All pending and running ones of this node and of none, oldest first: admission bounds how many there are."""
+        ...
+
     async def update_execution(
         self, execution: Execution, *, expect: ExecutionState, events: Sequence[Event] = ()
     ) -> None: ...
@@ -357,7 +301,9 @@ class Store(Protocol):
         """In order of `sequence`."""
         ...
 
-    async def save_inner_loop(self, execution_id: str, iteration: int, state: Mapping[str, Any]) -> None:
+    async def save_inner_loop(
+        self, execution_id: str, iteration: int, state: Mapping[str, Any], events: Sequence[Event] = ()
+    ) -> None:
         """The inner loop's whole state as JSON (conversation, rounds, dispatch under way): it survives a restart."""
         ...
 

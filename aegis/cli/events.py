@@ -163,6 +163,18 @@ def _ended(event: Event, data: dict[str, Any]) -> Iterator[Line]:
     yield event["kind"].replace(".", " ") + (f": {_short(reason, 400)}" if reason else ""), style
 
 
+def resumed(data: dict[str, Any]) -> str:
+    """How an iteration goes on."""
+    return {
+        "left": "its container is waited for",
+        "ended": "its answer is judged",
+    }.get(str(data.get("container")), f"begun anew, {_short(data.get('reason') or '?')}")
+
+
+def _iteration_resumed(event: Event, data: dict[str, Any]) -> Iterator[Line]:
+    yield f"iteration {event['iteration']} goes on after a restart of the daemon: {resumed(data)}", "yellow"
+
+
 def _iteration_failed(event: Event, data: dict[str, Any]) -> Iterator[Line]:
     reason = data.get("error") or data.get("reason") or ""
     yield f"iteration {event['iteration']} failed: {_short(reason, 400)}".rstrip(": "), "red"
@@ -187,6 +199,8 @@ def _dispatch_output(event: Event, data: dict[str, Any]) -> Iterator[Line]:
 KINDS: dict[str, Callable[[Event, dict[str, Any]], Iterator[Line]]] = {
     "execution.created": _created,
     "execution.started": _quiet,
+    "execution.resumed": _quiet,
+    "execution.ending": _quiet,
     "execution.completed": _ended,
     "execution.failed": _ended,
     "execution.cancelled": _ended,
@@ -194,6 +208,7 @@ KINDS: dict[str, Callable[[Event, dict[str, Any]], Iterator[Line]]] = {
     "iteration.refining": _said("iteration {iteration}: not there yet, refining", "yellow"),
     "iteration.succeeded": _said("iteration {iteration}: passed", "green"),
     "iteration.failed": _iteration_failed,
+    "iteration.resumed": _iteration_resumed,
     "iteration.retried": _said("  {error}; trying again in {retry_in_seconds} s", "yellow"),
     "image.pulling": _said("  pulling {image}", "dim"),
     "image.progress": _progress,

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from aegis.cli.changes import Files
+from aegis.cli.events import resumed
 
 Event = dict[str, Any]
 Data = dict[str, Any]
@@ -120,15 +121,20 @@ class Timeline:
 def _iteration(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
     name = kind.partition(".")[2]
     totals = line.of(entry.iteration)
-    if name not in ("started", "retried"):
+    if name not in ("started", "retried", "resumed"):
         totals.state = {"succeeded": "success"}.get(name, name)
     score = f", score {data['score']:g}" if isinstance(data.get("score"), int | float) else ""
     why = f": {data['error']}" if data.get("error") else ""
-    line.add(entry, "iteration", f"{entry.iteration} {name}{score}{why}", ok=name in ("started", "succeeded"))
+    if name == "resumed":
+        why = f" after a restart of the daemon: {resumed(data)}"
+    ok = name in ("started", "succeeded", "resumed")
+    line.add(entry, "iteration", f"{entry.iteration} {name}{score}{why}", ok=ok)
 
 
 def _execution(line: Timeline, kind: str, entry: Entry, data: Data) -> None:
     name = kind.partition(".")[2]
+    if name == "ending":  # its end tells the same
+        return
     why = f": {data['error']}" if data.get("error") else ""
     line.add(entry, "execution", name + why, ok=name not in ("failed", "cancelled"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -37,6 +38,7 @@ from aegis.services.egress.session import Rules
 from aegis.services.pump import EventPump
 
 NODE_ID_FILE = "node-id"
+LOCK_FILE = "daemon.lock"
 NFS_REPLIES_FILE = "nfs-replies"
 
 
@@ -56,6 +58,24 @@ def state_directory(config: NodeConfig) -> Path:
     return path
 
 
+def only_daemon(directory: Path, stack: AsyncExitStack) -> None:
+    """Hold the state directory until `stack` is unwound, or the process ends however it does: a second daemon of the
+    same node would go on with the same executions. WorldError names who has it."""
+    descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    stack.callback(os.close, descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        raise WorldError(
+            f"the state directory {directory} is in use by another daemon (process {holder})",
+            next_step="Stop that one, or give this one a node.state_directory of its own",
+            retryable=False,
+        ) from error
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+
+
 def node_id(directory: Path) -> str:
     """Whose containers on a shared engine are ours: made once, kept in the state directory."""
     path = directory / NODE_ID_FILE
@@ -66,6 +86,11 @@ def node_id(directory: Path) -> str:
         draft.write_text(new_id() + "\n", "ascii")
         draft.rename(path)
         return path.read_text("ascii").strip()
+
+
+def node_secret(directory: Path) -> bytes:
+    """What everything is made from that a daemon has to know again after a restart, and nobody else."""
+    return handle_secret(directory)
 
 
 def models(config: NodeConfig) -> Models:

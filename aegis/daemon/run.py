@@ -1,6 +1,7 @@
 """The daemon's life: everything made, started in order, stopped in reverse.
 
-Order of the start: logs, state directory, database, gateway, services, API; the engine in its own time (`link.py`).
+Order of the start: logs, state directory, database, volumes of what goes on, gateway, services, what goes on, API; the
+engine in its own time (`link.py`), and what goes on after it.
 Order of the stop: no new work, running executions ended and cleared up (their containers' last flush needs the gateway,
 so mounts are gone before it is), the network, API, engine, gateway, file events, database.
 """
@@ -41,11 +42,13 @@ from aegis.documents import load_manifest
 from aegis.errors import AegisError, WorldError
 from aegis.logs import configure_logging, hide_also
 from aegis.metrics import ModelMetrics
-from aegis.ports import HealthCheck
+from aegis.ports import HealthCheck, Store
 from aegis.services.agent_secrets import concealing
+from aegis.services.dispatch_tokens import dispatch_tokens
 from aegis.services.pump import EventPump
 from aegis.services.recorder import EventRecorder
 from aegis.services.timing import SystemClock
+from aegis.services.volumes import VolumeService
 from aegis.version import VERSION
 
 log = logging.getLogger(__name__)
@@ -98,6 +101,7 @@ async def serve(loaded: LoadedConfig) -> None:
 async def start(config: NodeConfig, stack: AsyncExitStack) -> str:
     """Make and start everything; each part's end goes on `stack`. Returns where it listens, for people."""
     directory = parts.state_directory(config)
+    parts.only_daemon(directory, stack)
     agent_secrets = parts.agent_secrets(config, stack)
     hide_also(agent_secrets.concealed)
     database = await open_store(
@@ -109,9 +113,11 @@ async def start(config: NodeConfig, stack: AsyncExitStack) -> str:
     stack.callback(events.close)
     pump = await stack.enter_async_context(pumping(events))
     gateway = parts.gateway(config, directory, pump)
-    await gateway.start()
+    clock, node_id = SystemClock(), parts.node_id(directory)
+    volumes = VolumeService(store, gateway, events, clock)
     stack.push_async_callback(gateway.close)
-    node_id = parts.node_id(directory)
+    await restore(store, volumes, node_id)  # before a live container's mount is answered for the first time
+    await gateway.start()
     engine = parts.engine(config, node_id)
     stack.push_async_callback(engine.close)
     models = parts.models(config)
@@ -121,7 +127,7 @@ async def start(config: NodeConfig, stack: AsyncExitStack) -> str:
     await stack.enter_async_context(tool_servers.running())
 
     registry = CollectorRegistry()
-    clock, meter = SystemClock(), ModelMetrics(registry)
+    meter = ModelMetrics(registry)
     signer = SigningKeys(directory, clock)
     resolver = SystemResolver()
     stack.callback(resolver.close)
@@ -134,6 +140,7 @@ async def start(config: NodeConfig, stack: AsyncExitStack) -> str:
         store=store,
         events=events,
         gateway=gateway,
+        volumes=volumes,
         engine=engine,
         image_archive=engine,
         models=models,
@@ -146,11 +153,13 @@ async def start(config: NodeConfig, stack: AsyncExitStack) -> str:
         egress=egress,
         web=AiohttpWebClient(),
         place=networks.place,
+        token_of=dispatch_tokens(parts.node_secret(directory)),
     )
     services = make_services(config, world)
     link = EngineLink(engine, lambda: networks.open(app))  # made below: its health asks the link
     checks = {**health_checks(config, world, gateway, link), "egress": proxy.probe}  # well while nothing listens yet
     app = application(config, directory, world, services, checks, tool_servers.checks(), registry)
+    await services.supervisor.recall()  # before the API listens: containers that call are known
     await listen(config, app, stack)
     stack.push_async_callback(networks.close)
     await stack.enter_async_context(running(egress.run(), "network-events"))
@@ -215,9 +224,17 @@ def health_checks(config: NodeConfig, world: World, gateway: NfsGateway, link: E
 
 
 async def housekeeping(link: EngineLink, services: Services) -> None:
-    """From the engine's first answer on: what an earlier daemon left goes at once, what nobody holds every minute."""
+    """From the engine's first answer on: what an earlier daemon left and is not to go on goes at once, then the rest
+    goes on; what nobody holds goes every minute."""
     await link.linked.wait()
-    await services.reconciler.run()
+    await services.reconciler.run(after_pass=services.supervisor.proceed)
+
+
+async def restore(store: Store, volumes: VolumeService, node_id: str) -> None:
+    """Every volume of an execution that goes on is exported as it was."""
+    for execution in await store.list_unfinished(node_id):
+        if execution.parent_id is None:
+            await volumes.restore(execution)
 
 
 @contextlib.asynccontextmanager

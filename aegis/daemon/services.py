@@ -13,6 +13,7 @@ from aegis.services.attesting import AttestTokens
 from aegis.services.bundles import Bundles, ImageArchive
 from aegis.services.cmd_tool import CMD_RUN
 from aegis.services.containers import ContainerMaker, Containers, Place
+from aegis.services.dispatch_tokens import TokenOf
 from aegis.services.egress import EgressGate
 from aegis.services.executions import ExecutionRunner
 from aegis.services.fs_tools import fs_tools
@@ -27,6 +28,7 @@ from aegis.services.policy import ToolPolicy
 from aegis.services.prefetch import Prefetcher
 from aegis.services.reconciler import Reconciler
 from aegis.services.recorder import EventRecorder
+from aegis.services.resuming import Leftovers
 from aegis.services.server_tools import ServerTools
 from aegis.services.smcp import Smcp
 from aegis.services.supervisor import ExecutionSupervisor
@@ -43,6 +45,7 @@ class World:
     store: Store
     events: EventRecorder
     gateway: Gateway
+    volumes: VolumeService
     engine: ContainerRuntime
     image_archive: ImageArchive  # the same engine
     models: LanguageModels
@@ -55,6 +58,7 @@ class World:
     egress: EgressGate
     web: WebClient
     place: Callable[[str], Place]  # where an execution's containers are put
+    token_of: TokenOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ def make_services(config: NodeConfig, world: World) -> Services:
     maker = ContainerMaker(
         parts.container_settings(config, world.node_id, world.gateway.port, world.place, world.egress)
     )
-    volumes = VolumeService(world.store, world.gateway, world.events, world.clock)
+    volumes = world.volumes
     policy = ToolPolicy(config.security_contexts)
     calls = ModelCalls(
         store=world.store, models=world.models, clock=world.clock, meter=world.meter, secrets=world.agent_secrets
@@ -111,6 +115,7 @@ def make_services(config: NodeConfig, world: World) -> Services:
         maker=maker,
         volumes=volumes,
         iterations=iterations,
+        leftovers=Leftovers(world.engine, world.node_id),
         events=world.events,
         clock=world.clock,
     )
@@ -124,6 +129,8 @@ def make_services(config: NodeConfig, world: World) -> Services:
         events=world.events,
         clock=world.clock,
         prefetcher=Prefetcher(world.engine),
+        node_id=world.node_id,
+        token_of=world.token_of,
         limits=parts.admission_limits(config),
     )
     judge_agents.supervisor = supervisor

@@ -1,8 +1,10 @@
 """What happened, as a stream of facts: the answer to "what did the agent do".
 
 An event is appended once and never changed. `kind` is dotted, past tense where it is a fact; `data` is JSON.
-Kinds in use: execution.created|started|completed|failed|cancelled,
-iteration.started|retried|refining|succeeded|failed (retried: the world failed, and it is not counted),
+Kinds in use: execution.created|started|resumed|ending|completed|failed|cancelled (resumed: a daemon goes on with it
+after a restart; ending: its end is decided, and reached when everything of it is gone),
+iteration.started|resumed|retried|refining|succeeded|failed (retried: the world failed, and it is not counted; resumed:
+`container` says what was found, left, ended or none; `answers`, `results`, `dispatch_id` where the conversation stood),
 image.pulling|progress|failed|pulled, container.created|started|killed|exited|removed,
 volume.created|attached|detached|deleted,
 dispatch.sent|completed, tool.called|allowed|denied|completed (allowed and denied name the rules that decided),

@@ -73,6 +73,7 @@ class Execution:
     output: str | None = None  # the final response of the iteration that succeeded
     labels: dict[str, str] = field(default_factory=dict)
     parent_id: str | None = None  # the execution this one judges; it ends with it
+    node_id: str | None = None  # the daemon that runs it, and goes on with it after a restart
 
     def after(self, event: ExecutionEvent, at: datetime, **changes: Any) -> Execution:
         """This execution after `event`, its times set. InvalidTransition when it is not in a state for it."""

@@ -10,6 +10,7 @@ NODE_ID = "aegis.node_id"
 EXECUTION_ID = "aegis.execution_id"
 ITERATION = "aegis.iteration"
 TENANT_ID = "aegis.tenant_id"
+CONTAINER_KIND = "aegis.container_kind"  # agent or validator
 
 
 def execution_labels(node_id: str, execution_id: str, iteration: int, tenant_id: str) -> dict[str, str]:

@@ -39,9 +39,10 @@ from aegis.replay.ledger import Difference, Ledger
 from aegis.replay.record import Record, RecordedEvent, RecordedIteration
 from aegis.replay.tape import RecordEnds, Tape
 from aegis.services.executions import outcome_after
-from aegis.services.inner_loop import FinalResponse, InnerLoop
+from aegis.services.inner_loop import InnerLoop
 from aegis.services.outcomes import IterationFailed
 from aegis.services.policy import ToolPolicy
+from aegis.services.sessions import FinalResponse
 from aegis.services.tools import ToolBox
 from aegis.services.volumes import MountedVolume
 

@@ -4,7 +4,7 @@ The rules to know:
 - Every event the loop emits is held against the next one recorded (`COMPARED`), the moment it is emitted.
 - It is always the time of the event that comes next: what depends on time (rate limits) is decided as it was.
 - Calls that a process in the container made by itself (SMCP) are no decisions of the loop: their events are passed
-  over, and count for the rate limits.
+  over, and count for the rate limits. So are those that were under way when a daemon died: the next made them again.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from aegis.replay.record import Record, RecordedEvent
 from aegis.services.cmd_tool import CMD_RUN
 from aegis.services.conversation import CALLS_IN_ONE_ANSWER_MAX, Conversation
 from aegis.services.fs_tools import fs_tools
-from aegis.services.inner_loop import REFUSAL_CHARACTERS_MAX, Session
+from aegis.services.inner_loop import REFUSAL_CHARACTERS_MAX
 from aegis.services.judging.jobs import Jobs
 from aegis.services.recorder import Journal
 from aegis.services.server_tools import AnyArguments, urls_named
+from aegis.services.sessions import Session
 from aegis.services.tools import Tool, ToolContext
 from aegis.services.web_tool import web_tool
 
@@ -41,6 +42,7 @@ COMPARED: Final[Mapping[str, tuple[str, ...]]] = {
     "dispatch.completed": ("exit_code", "truncated", "stdout", "stderr"),
 }
 DECISIONS: Final = frozenset({"tool.allowed", "tool.denied", "dispatch.sent"})
+RESULTS: Final = frozenset({"tool.denied", "tool.completed", "dispatch.completed"})  # each call ends with one
 ERROR: Final = "error: "
 
 
@@ -52,11 +54,12 @@ class Tape:
     def __init__(self, record: Record, number: int, ledger: Ledger) -> None:
         self._ledger = ledger
         self._number = number
-        attempt = _last_attempt(record.events, number)
+        attempt, again = _last_attempt(record.events, number)
         begin = attempt[0].sequence if attempt else 0
         self.recorded = Conversation.from_json(record.conversations[number])
-        self._uncounted = [each for each in attempt if each.kind == "tool.allowed" and _by_agent(each)]
-        self._expected = [each for each in attempt if each.kind in COMPARED and not _by_agent(each)]
+        beside = [each for each in attempt if each in again or _by_agent(each)]
+        self._uncounted = [each for each in beside if each.kind == "tool.allowed"]
+        self._expected = [each for each in attempt if each.kind in COMPARED and each not in beside]
         self._position = 0
         self._started_at = attempt[0].at if attempt else record.execution.created_at
         self._log = [_as_event(each) for each in record.events if each.sequence < begin]
@@ -81,8 +84,10 @@ class Tape:
 
     # ---- store ----
 
-    async def save_inner_loop(self, execution_id: str, iteration: int, state: Mapping[str, Any]) -> None:
-        return None
+    async def save_inner_loop(
+        self, execution_id: str, iteration: int, state: Mapping[str, Any], events: Sequence[Event] = ()
+    ) -> None:
+        await self.emit(*events)
 
     async def load_inner_loop(self, execution_id: str, iteration: int) -> Mapping[str, Any] | None:
         return None
@@ -201,16 +206,39 @@ class Tape:
         raise AssertionError("a replay touches no files")
 
 
-def _last_attempt(events: Sequence[RecordedEvent], number: int) -> list[RecordedEvent]:
-    """An iteration's events since it began, or since the world's last failure in it."""
+def _last_attempt(events: Sequence[RecordedEvent], number: int) -> tuple[list[RecordedEvent], list[RecordedEvent]]:
+    """An iteration's events since it began, or since the world's last failure in it; and which of them were of calls
+    that a daemon had under way when it died."""
     found: list[RecordedEvent] = []
+    again: list[RecordedEvent] = []
     for event in events:
         if event.iteration != number:
             continue
-        if event.kind in ("iteration.started", "iteration.retried"):
-            found = []
+        if event.kind == "iteration.resumed" and event.data.get("container") != "none":
+            again += _unfinished([each for each in found if each not in again], event.data)
+        elif event.kind in ("iteration.started", "iteration.retried", "iteration.resumed"):
+            found, again = [], []
         found.append(event)
-    return found
+    return found, again
+
+
+def _unfinished(events: Sequence[RecordedEvent], position: Mapping[str, Any]) -> list[RecordedEvent]:
+    """What the loop told beyond the state that was stored, which has so many answers and results, and perhaps a
+    dispatch without one."""
+    answers, results, pending = int(position["answers"]), int(position["results"]), position["dispatch_id"]
+    beyond = []
+    for event in events:
+        if event.kind not in COMPARED or _by_agent(event):
+            continue
+        if not answers and not results and pending is None:
+            beyond.append(event)
+        elif event.kind == "model.called":
+            answers -= 1
+        elif event.kind in RESULTS:
+            results -= 1
+        elif event.data.get("dispatch_id") == pending:
+            pending = None
+    return beyond
 
 
 def _by_agent(event: RecordedEvent) -> bool:

@@ -27,6 +27,7 @@ from aegis.domain.mounts import read_only
 from aegis.errors import AegisError, WorldError
 from aegis.ports import Clock, ContainerRuntime, ContainerSpec, NfsMount
 from aegis.services.recorder import Journal
+from aegis.services.resuming import LeftContainer
 from aegis.services.timing import Retries, finished, retried, within
 from aegis.services.volumes import MountedVolume, working_directory
 
@@ -209,7 +210,16 @@ class Containers:
             await journal.tell("container.started", container_id=container_id, name=spec.name)
             yield container_id
         finally:
-            await finished(self._remove(spec, journal), f"remove {spec.name}")
+            await finished(self._remove(spec.name, _volumes(spec), journal), f"remove {spec.name}")
+
+    @asynccontextmanager
+    async def left(self, container: LeftContainer, journal: Journal) -> AsyncIterator[str]:
+        """As `running`, for one that an earlier daemon has started: it runs, or has ended."""
+        try:
+            yield container.id
+        finally:
+            removal = self._remove(container.name, container.volumes, journal)
+            await finished(removal, f"remove {container.name}")
 
     def begin(self, spec: ContainerSpec) -> Making:
         """Make a container, in a task of its own. It goes to `running` or to `undo`."""
@@ -218,7 +228,7 @@ class Containers:
     async def undo(self, making: Making) -> None:
         """Remove what was made and is not to run; nobody hears of it."""
         await asyncio.gather(making.task, return_exceptions=True)
-        await self._remove(making.spec, None)
+        await self._remove(making.spec.name, _volumes(making.spec), None)
 
     async def last_lines(self, container_id: str) -> str:
         """The end of what an ended container wrote; "" when it cannot be had."""
@@ -244,22 +254,22 @@ class Containers:
             await self._runtime.create_volume(mount, spec.labels)
         return await self._runtime.create(spec)
 
-    async def _remove(self, spec: ContainerSpec, journal: Journal | None) -> None:
+    async def _remove(self, name: str, volumes: Sequence[str], journal: Journal | None) -> None:
         try:
-            await within(self._clock, REMOVE_SECONDS, self._remove_all(spec), f"removal of {spec.name}")
+            await within(self._clock, REMOVE_SECONDS, self._remove_all(name, volumes), f"removal of {name}")
         except (AegisError, TimeoutError) as error:
-            logger.error("container %s or a volume of it is left over: %s", spec.name, error)
+            logger.error("container %s or a volume of it is left over: %s", name, error)
             return
         if journal is not None:
-            await journal.tell("container.removed", name=spec.name)
+            await journal.tell("container.removed", name=name)
 
-    async def _remove_all(self, spec: ContainerSpec) -> None:
+    async def _remove_all(self, name: str, volumes: Sequence[str]) -> None:
         """Volumes can go only when the container has gone."""
-        await self._persistently(lambda: self._runtime.remove_container(spec.name))
+        await self._persistently(lambda: self._runtime.remove_container(name))
         failures = []
-        for mount in spec.mounts:
+        for volume in volumes:
             try:
-                await self._persistently(lambda name=mount.volume_name: self._runtime.remove_volume(name))  # type: ignore[misc]
+                await self._persistently(lambda volume=volume: self._runtime.remove_volume(volume))  # type: ignore[misc]
             except WorldError as error:
                 failures.append(error)
         if failures:
@@ -267,3 +277,7 @@ class Containers:
 
     async def _persistently(self, remove: Callable[[], Coroutine[Any, Any, None]]) -> None:
         await retried(self._clock, self._remove_retries, remove)
+
+
+def _volumes(spec: ContainerSpec) -> tuple[str, ...]:
+    return tuple(mount.volume_name for mount in spec.mounts)

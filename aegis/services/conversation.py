@@ -68,6 +68,13 @@ class Conversation:
         return None
 
     @property
+    def position(self) -> Json:
+        """Where it stands: how many answers and results are in it, and the dispatch that has none yet."""
+        roles = [message.role for message in self.messages]
+        pending = None if self.pending is None else self.pending.dispatch_id
+        return {"answers": roles.count("assistant"), "results": roles.count("tool"), "dispatch_id": pending}
+
+    @property
     def characters(self) -> int:
         return sum(len(message.content) for message in self.messages)
 

@@ -1,26 +1,29 @@
 """One execution from its first volume to its last: pull, attach, iterate until one passes, release.
 
 The order: running, image, volumes, iterations; then volumes detached and the ephemeral ones deleted, however it went.
+An execution that a daemon before us ran goes on in the same order, with what is left of it (`resuming.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from hashlib import sha256
+from typing import Any, Final
 
 from aegis.domain.execution import Execution, ExecutionEvent, ExecutionState
 from aegis.domain.images import LocalImage, PullProgress
 from aegis.domain.iteration import Iteration, IterationState
 from aegis.domain.manifest import ExecutionMode, ExecutionPlan
 from aegis.domain.refinement import summary_of
-from aegis.errors import AegisError, WorldError
+from aegis.errors import AegisError, Conflict, WorldError
 from aegis.ports import Clock, ContainerRuntime, EventSink, Store
 from aegis.services.containers import ContainerMaker
 from aegis.services.iterations import IterationRunner, Work
 from aegis.services.recorder import Journal
+from aegis.services.resuming import Left, Leftovers, past_of
 from aegis.services.timing import Retries, finished, retried, within
 from aegis.services.volumes import VolumeService
 
@@ -52,6 +55,13 @@ class Outcome:
     def cancelled(cls) -> Outcome:
         return cls(ExecutionEvent.CANCEL)
 
+    @classmethod
+    def of(cls, ending: Mapping[str, Any] | None) -> Outcome | None:
+        """What `execution.ending` says."""
+        if ending is None:
+            return None
+        return cls(ExecutionEvent(ending["event"]), code=ending["code"], message=ending["error"])
+
 
 class ExecutionRunner:
     def __init__(
@@ -62,6 +72,7 @@ class ExecutionRunner:
         maker: ContainerMaker,
         volumes: VolumeService,
         iterations: IterationRunner,
+        leftovers: Leftovers,
         events: EventSink,
         clock: Clock,
         retries: Retries = Retries(),  # noqa: B008 - frozen
@@ -71,6 +82,7 @@ class ExecutionRunner:
         self._maker = maker
         self._volumes = volumes
         self._iterations = iterations
+        self._leftovers = leftovers
         self._events = events
         self._clock = clock
         self._retries = retries
@@ -79,12 +91,55 @@ class ExecutionRunner:
         """How it ended; when it returns or is cancelled, nothing of it is left outside the store. Raises only what is
         our own mistake."""
         journal = Journal(self._events, self._clock, execution.id)
+        return await self._to_its_end(execution, self._begin(execution, token, journal))
+
+    async def resume(self, execution: Execution, token: str) -> Outcome:
+        """As `run`, for a running execution of a daemon before us, from where it stood."""
+        journal = Journal(self._events, self._clock, execution.id)
         try:
-            return await self._in_time(await self._prepared(execution, token, journal))
+            return await self._to_its_end(execution, self._go_on(execution, token, journal), resumed=True)
+        finally:
+            self._iterations.give_up(execution)
+
+    def expect(self, execution: Execution) -> None:
+        """It is about to be resumed. Owes a `resume`."""
+        self._iterations.expect(execution)
+
+    async def _to_its_end(
+        self, execution: Execution, work: Coroutine[Any, Any, Outcome], *, resumed: bool = False
+    ) -> Outcome:
+        try:
+            return await work
         except AegisError as error:
             return Outcome.failed(error.code, str(error))
         finally:
-            await finished(self._release(execution), f"release of {execution.id}")
+            await finished(self._release(execution, resumed), f"release of {execution.id}")
+
+    async def _begin(self, execution: Execution, token: str, journal: Journal) -> Outcome:
+        return await self._in_time(await self._prepared(execution, token, journal), [], None)
+
+    async def _go_on(self, execution: Execution, token: str, journal: Journal) -> Outcome:
+        if sha256(token.encode()).hexdigest() != execution.token_hash:
+            raise Conflict(
+                f"Execution {execution.id} was begun with another secret than this node has now",
+                next_step="Was handle-secret in the state directory replaced? Execute it again",
+            )
+        past, done = await past_of(self._store, execution.id), await self._store.list_iterations(execution.id)
+        begun = done.pop() if done and done[-1].state is IterationState.RUNNING else None
+        outcome = Outcome.of(past.ending)
+        if outcome is None and begun is None:
+            outcome = outcome_after(execution.manifest.execution, done)
+        under_way = begun.number if begun is not None and outcome is None else None
+        container = await retried(
+            self._clock, self._retries, lambda: self._leftovers.clear(execution.id, but_agent_of=under_way)
+        )
+        if outcome is not None:
+            return outcome
+        await journal.tell("execution.resumed", iteration=under_way)
+        image = past.image or await self._pull(execution, journal)
+        mounted = [await self._volumes.resume(execution, spec) for spec in execution.manifest.volumes]
+        left = None if begun is None else Left(begun, container, past)
+        return await self._in_time(Work(execution, image, token, mounted, journal), done, left)
 
     async def _prepared(self, execution: Execution, token: str, journal: Journal) -> Work:
         """Running, with its image present and its volumes attached."""
@@ -98,20 +153,26 @@ class ExecutionRunner:
         mounted = [await self._volumes.attach(started, spec) for spec in execution.manifest.volumes]
         return Work(started, image, token, mounted, journal)
 
-    async def _in_time(self, work: Work) -> Outcome:
+    async def _in_time(self, work: Work, done: list[Iteration], left: Left | None) -> Outcome:
         """The limit counts from the first iteration: how long a pull takes is not the agent's business."""
         seconds = work.execution.manifest.resources.execution_timeout_seconds
         if seconds is None:
-            return await self._iterate(work)
+            return await self._iterate(work, done, left)
+        begun = [*done, *([left.iteration] if left is not None else [])]
+        gone = (self._clock.now() - begun[0].started_at).total_seconds() if begun else 0.0
+        rest, name = max(seconds - gone, 0.0), f"iterations of {work.execution.id}"
         try:
-            return await within(self._clock, seconds, self._iterate(work), f"iterations of {work.execution.id}")
+            return await within(self._clock, rest, self._iterate(work, done, left), name)
         except TimeoutError:
             return Outcome.failed("execution_timeout", f"Not completed within {seconds:g} s, all iterations together")
 
-    async def _iterate(self, work: Work) -> Outcome:
-        done: list[Iteration] = []
+    async def _iterate(self, work: Work, done: list[Iteration], left: Left | None) -> Outcome:
+        """`done`: those there are already, which the others join; `left`: the one under way."""
         ahead = self._iterations.ahead()
         try:
+            if left is not None:
+                feedback = done[-1].feedback if done else None
+                done.append(await self._iterations.resume(work, left, feedback, ahead))
             while (outcome := outcome_after(work.execution.manifest.execution, done)) is None:
                 feedback = done[-1].feedback if done else None
                 done.append(await self._iterations.run(work, len(done) + 1, feedback, ahead))
@@ -119,11 +180,21 @@ class ExecutionRunner:
             await finished(ahead.close(), f"removal of what {work.execution.id} did not need")
         return outcome
 
-    async def _release(self, execution: Execution) -> None:
+    async def _release(self, execution: Execution, resumed: bool) -> None:
+        """`resumed`: it may have ended before all was found that the daemon before us had made for it."""
         try:
+            if resumed:
+                await within(self._clock, RELEASE_SECONDS, self._cleared(execution), f"rest of {execution.id}")
             await within(self._clock, RELEASE_SECONDS, self._released(execution), f"release of {execution.id}")
         except (AegisError, TimeoutError) as error:
-            logger.error("volumes of execution %s are left to the reconciler: %s", execution.id, error)
+            logger.error("volumes, or containers, of execution %s are left to the reconciler: %s", execution.id, error)
+
+    async def _cleared(self, execution: Execution) -> None:
+        journal = Journal(self._events, self._clock, execution.id)
+        for iteration in await self._store.list_iterations(execution.id):
+            if iteration.state is IterationState.RUNNING:
+                await self._iterations.break_off(iteration, journal)
+        await retried(self._clock, self._retries, lambda: self._leftovers.clear(execution.id, but_agent_of=None))
 
     async def _released(self, execution: Execution) -> None:
         await retried(self._clock, self._retries, lambda: self._volumes.release(execution))

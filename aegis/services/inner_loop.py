@@ -19,8 +19,8 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from dataclasses import replace
+from typing import Any, Final
 
 from aegis.domain.briefing import system_prompt
 from aegis.domain.events import Event
@@ -46,7 +46,7 @@ from aegis.services.conversation import CONVERSATION_CHARACTERS_MAX, Conversatio
 from aegis.services.outcomes import IterationFailed
 from aegis.services.rates import RateLimits, allowed_calls
 from aegis.services.recorder import Journal
-from aegis.services.running_output import RunningOutput
+from aegis.services.sessions import ComesAgain, CommandEnvironment, FinalResponse, LoopStore, Models, Session
 from aegis.services.tools import EVENT_CHARACTERS_MAX, ToolBox, ToolContext, ToolResult
 from aegis.services.volumes import MountedVolume
 from aegis.services.workspaces import Files, Workspaces
@@ -56,58 +56,6 @@ logger = logging.getLogger(__name__)
 ROUNDS_MAX: Final = 50
 REFUSAL_CHARACTERS_MAX: Final = 1_000  # of a refusal's words, for the next iteration
 TAKEN_EVENT_CHARACTERS: Final = STREAM_CHARACTERS_MAX  # what the model reads of it: a replay makes the same of it
-
-
-CommandEnvironment = Callable[[Execution, int], Mapping[str, str]]
-"""What a command of an iteration has in its environment beside the container's own."""
-
-
-@dataclass(frozen=True, slots=True)
-class FinalResponse:
-    content: str
-    tool_calls_executed: int
-
-
-@dataclass(slots=True, eq=False)
-class Session:
-    """One iteration's inner loop while its container lives. Made by `InnerLoop.session`; the supervisor reads it."""
-
-    execution: Execution
-    number: int
-    prompt: str
-    conversation: Conversation
-    tools: ToolContext
-    ended: asyncio.Future[FinalResponse]
-    calls: AgentCalls
-    output: RunningOutput = field(default_factory=RunningOutput)
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    step: asyncio.Task[dict[str, Any]] | None = None
-
-    @property
-    def contacted(self) -> bool:
-        """Whether the container has reached us at all."""
-        return self.conversation.contacted
-
-
-class LoopStore(Protocol):
-    """`aegis.ports.Store`, as far as the inner loop asks it."""
-
-    async def save_inner_loop(self, execution_id: str, iteration: int, state: Mapping[str, Any]) -> None: ...
-    async def load_inner_loop(self, execution_id: str, iteration: int) -> Mapping[str, Any] | None: ...
-    async def list_events(self, execution_id: str, *, after: int = 0, limit: int = 1000) -> list[Event]: ...
-
-
-class Models(Protocol):
-    """`aegis.services.model_calls.ModelCalls`."""
-
-    async def ask(
-        self,
-        alias: str,
-        messages: Sequence[Message],
-        tools: Sequence[ToolSpec],
-        context: ModelContext,
-        journal: Journal,
-    ) -> tuple[ModelReply, ModelUsage]: ...
 
 
 class InnerLoop:
@@ -136,8 +84,16 @@ class InnerLoop:
         self._rounds_max = rounds_max
         self._secrets = secrets or AgentSecrets()
         self._sessions: dict[str, Session] = {}
+        self._expected: set[str] = set()
 
     # ---- for the supervisor ----
+
+    def expect(self, execution_id: str) -> None:
+        """Its iteration goes on in a moment: until then, or until `give_up`, its container is asked to come again."""
+        self._expected.add(execution_id)
+
+    def give_up(self, execution_id: str) -> None:
+        self._expected.discard(execution_id)
 
     def ground(self, manifest: AgentManifest) -> dict[str, Any]:
         """What the node decides by beside the manifest: kept with an execution, so that its decisions can be reached
@@ -169,7 +125,10 @@ class InnerLoop:
         session = Session(execution, number, prompt, conversation, context, ended, calls)
         if execution.id in self._sessions:
             raise Conflict(f"Execution {execution.id} has an iteration under way already")
+        if conversation.final is not None:
+            ended.set_result(FinalResponse(conversation.final, conversation.tool_calls))
         self._sessions[execution.id] = session
+        self._expected.discard(execution.id)
         try:
             yield session
         finally:
@@ -212,8 +171,8 @@ class InnerLoop:
             pending, dispatch_id = conversation.pending, str(payload["dispatch_id"])
             if pending is not None and dispatch_id == pending.dispatch_id:
                 payload = {**payload, "remarks": payload.get("remarks") or list(self._remarks(execution_id))}
-                await self._save(session, conversation.with_dispatch_taken(result_text(payload)))
-                await self._tell_taken(session, pending, payload)
+                taken = _taken(session, pending, payload)
+                await self._save(session, conversation.with_dispatch_taken(result_text(payload)), taken)
             elif dispatch_id not in conversation.taken:
                 raise Conflict(f"Dispatch {dispatch_id} is none of iteration {session.number}")
         return await self._next(session)
@@ -243,6 +202,8 @@ class InnerLoop:
 
     def _session(self, execution_id: str, number: int | None = None) -> Session:
         session = self._sessions.get(execution_id)
+        if session is None and execution_id in self._expected:
+            raise ComesAgain(f"Execution {execution_id} is about to go on after a restart of the daemon")
         if session is None:
             raise Conflict(f"Execution {execution_id} has no iteration under way")
         if number is not None and session.number != number:
@@ -300,9 +261,9 @@ class InnerLoop:
         assert call is not None
         result = await self._tools.call(call, session.tools)
         if isinstance(result, Dispatch):
-            await self._save(session, replace(conversation, pending=result))
             data = {"dispatch_id": result.dispatch_id, "command": result.command, "args": list(result.args)}
-            await session.tools.journal.tell("dispatch.sent", cwd=result.cwd, **data)
+            sent = session.tools.journal.event("dispatch.sent", cwd=result.cwd, **data)
+            await self._save(session, replace(conversation, pending=result), sent)
         else:
             await self._save(session, conversation.with_result(call.id, result.text))
 
@@ -315,9 +276,7 @@ class InnerLoop:
         began = self._clock.monotonic()
         reply, usage = await self._reply(session)
         unfit = _unfit(reply, usage.alias)
-        if unfit is None:
-            await self._save(session, conversation.with_answer(reply.content, reply.tool_calls))
-        await session.tools.journal.tell(
+        called = session.tools.journal.event(
             "model.called",
             round=conversation.rounds + 1,
             alias=usage.alias,
@@ -330,7 +289,9 @@ class InnerLoop:
             tool_calls=[call.name for call in reply.tool_calls[:100]],
         )
         if unfit is not None:
+            await session.tools.journal.sink.emit(called)
             raise unfit
+        await self._save(session, conversation.with_answer(reply.content, reply.tool_calls), called)
 
     async def _reply(self, session: Session) -> tuple[ModelReply, ModelUsage]:
         """The model's answer, from whoever gives one."""
@@ -349,22 +310,13 @@ class InnerLoop:
             await session.tools.journal.tell("model.failed", reason=error.reason, error=str(error))
             raise IterationFailed(str(error), code=error.code) from error
 
-    async def _tell_taken(self, session: Session, dispatch: Dispatch, payload: Mapping[str, Any]) -> None:
-        await session.tools.journal.tell(
-            "dispatch.completed",
-            dispatch_id=dispatch.dispatch_id,
-            exit_code=payload["exit_code"],
-            duration_ms=payload.get("duration_ms"),
-            truncated=bool(payload.get("truncated")),
-            stdout=shorten(str(payload.get("stdout", "")), TAKEN_EVENT_CHARACTERS, tail_share=TAIL_SHARE),
-            stderr=shorten(str(payload.get("stderr", "")), TAKEN_EVENT_CHARACTERS, tail_share=TAIL_SHARE),
-            **({"remarks": payload["remarks"]} if payload["remarks"] else {}),
-        )
-
-    async def _save(self, session: Session, conversation: Conversation) -> None:
+    async def _save(self, session: Session, conversation: Conversation, *events: Event) -> None:
+        """The state, and with it what has led to it: a daemon that dies leaves both or neither."""
         conversation = self._secrets.concealed(conversation)  # also for the model, which is told what is kept
-        await self._store.save_inner_loop(session.execution.id, session.number, conversation.to_json())
+        await self._store.save_inner_loop(session.execution.id, session.number, conversation.to_json(), events)
         session.conversation = conversation
+        if events:
+            session.tools.journal.wake()
 
     async def _close(self, session: Session) -> None:
         await session.calls.close()
@@ -378,6 +330,19 @@ class InnerLoop:
 
     def _over(self, session: Session) -> Conflict:
         return Conflict(f"Iteration {session.number} of execution {session.execution.id} is over")
+
+
+def _taken(session: Session, dispatch: Dispatch, payload: Mapping[str, Any]) -> Event:
+    return session.tools.journal.event(
+        "dispatch.completed",
+        dispatch_id=dispatch.dispatch_id,
+        exit_code=payload["exit_code"],
+        duration_ms=payload.get("duration_ms"),
+        truncated=bool(payload.get("truncated")),
+        stdout=shorten(str(payload.get("stdout", "")), TAKEN_EVENT_CHARACTERS, tail_share=TAIL_SHARE),
+        stderr=shorten(str(payload.get("stderr", "")), TAKEN_EVENT_CHARACTERS, tail_share=TAIL_SHARE),
+        **({"remarks": payload["remarks"]} if payload["remarks"] else {}),
+    )
 
 
 def _unfit(reply: ModelReply, alias: str) -> IterationFailed | None:

@@ -9,6 +9,8 @@ The rules to know:
   from the beginning of the conversation, and is not counted; when that does not help it ends the execution.
 - The time for the final response runs from the container's start, not from the pull or the mount. When it is over
   before the container has reached us at all, that is the world's fault and not the agent's.
+- An iteration that failed is stored as failed before its container goes: a daemon that dies between the two must not
+  be followed by one that finds an iteration without a container, and begins it anew.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from aegis.domain import refinement
 from aegis.domain.briefing import task_prompt
+from aegis.domain.events import Event
 from aegis.domain.execution import Execution
 from aegis.domain.images import LocalImage
 from aegis.domain.iteration import Iteration, IterationState
@@ -33,11 +37,13 @@ from aegis.services.agent_secrets import AgentSecrets
 from aegis.services.ahead import Ahead, may_follow
 from aegis.services.containers import ContainerMaker, Containers
 from aegis.services.egress import EgressGate
-from aegis.services.inner_loop import FinalResponse, InnerLoop, Session
+from aegis.services.inner_loop import InnerLoop
 from aegis.services.judging import Panel
 from aegis.services.judging.candidate import Candidate, ScriptResult
 from aegis.services.outcomes import IterationFailed
 from aegis.services.recorder import Journal
+from aegis.services.resuming import Left, LeftContainer, ending_event, standing
+from aegis.services.sessions import FinalResponse, Session
 from aegis.services.timing import Retries, finished, retried, within
 from aegis.services.volumes import MountedVolume
 from aegis.services.workspaces import Workspaces
@@ -45,6 +51,7 @@ from aegis.services.workspaces import Workspaces
 logger = logging.getLogger(__name__)
 
 EXIT_SECONDS: Final = 10.0  # for the container to end by itself after the final response
+LEFT_EXIT_SECONDS: Final = 60.0  # the same, where it has to find the daemon again first: bootstrap pauses 10 s at most
 LOG_SHOWN: Final = 2_000
 CANNOT_RUN: Final = (126, 127)  # the image's own fault: another container of it would do the same
 
@@ -112,30 +119,83 @@ class IterationRunner:
         iteration = Iteration(work.execution.id, number, IterationState.RUNNING, self._clock.now())
         await self._store.add_iteration(iteration, [journal.event("iteration.started", number=number)])
         journal.wake()
+        return await self._to_its_end(work, iteration, feedback, ahead, None)
+
+    async def resume(self, work: Work, left: Left, feedback: str | None, ahead: Ahead) -> Iteration:
+        """As `run`, from where the iteration stands: at the very turn of its conversation with the container that is
+        there, at its judges when the answer is, and else from its beginning."""
+        return await self._to_its_end(work, left.iteration, feedback, ahead, left)
+
+    async def break_off(self, iteration: Iteration, journal: Journal) -> None:
+        """An end for an iteration of a daemon before us that is not to go on."""
+        await self._failed(iteration, IterationFailed("it was broken off"), journal.of(iteration.number))
+
+    def expect(self, execution: Execution) -> None:
+        """It is about to be resumed: its container is asked to come again, until `give_up` at the latest."""
+        self._inner_loop.expect(execution.id)
+
+    def give_up(self, execution: Execution) -> None:
+        self._inner_loop.give_up(execution.id)
+
+    async def _to_its_end(
+        self, work: Work, iteration: Iteration, feedback: str | None, ahead: Ahead, left: Left | None
+    ) -> Iteration:
+        journal, number = work.journal.of(iteration.number), iteration.number
         try:
             async with self._egress.session(work.execution, journal):  # validators' containers go out by it as well
-                answer = await self._answer(work, number, feedback, journal, ahead)
+                there = await self._left_answer(work, left, journal) if left is not None else None
+                container = None if left is None else left.container
+                answer = there or await self._answer(work, iteration, feedback, journal, ahead, container)
+                if isinstance(answer, Iteration):
+                    return answer
                 await self._prepare(work, number + 1, ahead)
                 return await self._judged(work, iteration, answer, journal)
-        except IterationFailed as failure:
-            return await self._failed(iteration, failure, journal)
         except BaseException as error:
             broken_off = isinstance(error, asyncio.CancelledError)
             reason = IterationFailed("it was broken off" if broken_off else str(error))
-            await finished(self._failed(iteration, reason, journal), f"end of iteration {number}")
+            ending = (ending_event(work.journal, "fail", each.code, str(each)) for each in _of_the_world(error))
+            await finished(self._failed(iteration, reason, journal, *ending), f"end of iteration {number}")
             raise
 
     # ---- the agent ----
 
-    async def _answer(self, work: Work, number: int, feedback: str | None, journal: Journal, ahead: Ahead) -> Answer:
-        prompt = task_prompt(work.execution.manifest, work.execution.input, number, feedback)
+    async def _answer(
+        self,
+        work: Work,
+        iteration: Iteration,
+        feedback: str | None,
+        journal: Journal,
+        ahead: Ahead,
+        left: LeftContainer | None,
+    ) -> Answer | Iteration:
+        """Its answer, or the iteration as it has failed."""
+        prompt = task_prompt(work.execution.manifest, work.execution.input, iteration.number, feedback)
+        if left is not None:  # it has its secrets: they are to be blanked out again before it is heard
+            manifest = work.execution.manifest
+            await retried(self._clock, self._retries, lambda: self._secrets.environment(manifest))
+        first = left
+
+        async def attempt() -> Answer | Iteration:
+            nonlocal first
+            container, first = first, None
+            if container is not None:
+                adopted = self._containers.left(container, journal)
+                return await self._attempt(work, iteration, prompt, journal, adopted, container)
+            making = await ahead.take(iteration.number) or await self._spec(work, iteration.number)
+            return await self._attempt(work, iteration, prompt, journal, self._containers.running(making, journal))
 
         async def tell(error: WorldError, pause: float) -> None:
             await journal.tell("iteration.retried", code=error.code, error=str(error), retry_in_seconds=round(pause, 1))
 
-        return await retried(
-            self._clock, self._retries, lambda: self._attempt(work, number, prompt, journal, ahead), before_pause=tell
-        )
+        return await retried(self._clock, self._retries, attempt, before_pause=tell)
+
+    async def _left_answer(self, work: Work, left: Left, journal: Journal) -> Answer | None:
+        """The answer that was being judged; None: it is to be had yet."""
+        conversation = await standing(self._store, left, journal)
+        if conversation is None or conversation.final is None or left.past.container_id is None:
+            return None
+        response = FinalResponse(conversation.final, conversation.tool_calls)
+        return Answer(response, left.past.exit_code, left.past.container_id)
 
     async def _spec(self, work: Work, number: int) -> ContainerSpec:
         """Of the agent's container. WorldError: a secret of its environment is not to be had."""
@@ -152,21 +212,41 @@ class IterationRunner:
         except AegisError as error:  # the iteration itself will meet it again, if it comes to that
             logger.info("the container of iteration %d cannot be made ahead: %s", number, error)
 
-    async def _attempt(self, work: Work, number: int, prompt: str, journal: Journal, ahead: Ahead) -> Answer:
-        making = await ahead.take(number) or await self._spec(work, number)
+    async def _attempt(
+        self,
+        work: Work,
+        iteration: Iteration,
+        prompt: str,
+        journal: Journal,
+        container: AbstractAsyncContextManager[str],
+        left: LeftContainer | None = None,
+    ) -> Answer | Iteration:
+        resume = left is not None
         async with (
-            self._inner_loop.session(work.execution, number, prompt, work.mounted) as session,
-            self._containers.running(making, journal) as container_id,
+            self._inner_loop.session(work.execution, iteration.number, prompt, work.mounted, resume=resume) as session,
+            container as container_id,
         ):
-            final = await self._final_in_time(session, container_id, journal)
-            exit_code = await self._end(container_id, journal)
+            try:
+                final = await self._final_in_time(session, container_id, journal, self._seconds_left(work, left))
+            except IterationFailed as failure:
+                return await self._failed(iteration, failure, journal)
+            exit_code = await self._end(container_id, journal, LEFT_EXIT_SECONDS if resume else EXIT_SECONDS)
             return Answer(final, exit_code, container_id)
 
-    async def _final_in_time(self, session: Session, container_id: str, journal: Journal) -> FinalResponse:
+    def _seconds_left(self, work: Work, left: LeftContainer | None) -> float:
+        seconds = work.execution.manifest.resources.timeout_seconds
+        gone = 0.0 if left is None else (self._clock.now() - left.started_at).total_seconds()
+        return max(seconds - gone, 0.0)
+
+    async def _final_in_time(
+        self, session: Session, container_id: str, journal: Journal, seconds_left: float
+    ) -> FinalResponse:
+        if session.ended.done():
+            return session.ended.result()
         seconds = session.execution.manifest.resources.timeout_seconds
         try:
             return await within(
-                self._clock, seconds, self._final(session, container_id), f"iteration of {session.execution.id}"
+                self._clock, seconds_left, self._final(session, container_id), f"iteration of {session.execution.id}"
             )
         except TimeoutError:
             await self._runtime.kill(container_id)
@@ -233,13 +313,13 @@ class IterationRunner:
             retryable=retryable,
         )
 
-    async def _end(self, container_id: str, journal: Journal) -> int | None:
+    async def _end(self, container_id: str, journal: Journal, seconds: float) -> int | None:
         """The exit code of a container that has given its final response; None when it had to be killed."""
         try:
-            ended = await within(self._clock, EXIT_SECONDS, self._wait(container_id), f"end of {container_id}")
+            ended = await within(self._clock, seconds, self._wait(container_id), f"end of {container_id}")
         except TimeoutError:
             await self._runtime.kill(container_id)
-            reason = f"still running {EXIT_SECONDS:g} s after the final response"
+            reason = f"still running {seconds:g} s after the final response"
             await journal.tell("container.killed", container_id=container_id, reason=reason)
             return None
         await journal.tell("container.exited", container_id=container_id, exit_code=ended.exit_code)
@@ -301,15 +381,23 @@ class IterationRunner:
 
     # ---- the end ----
 
-    async def _failed(self, iteration: Iteration, failure: IterationFailed, journal: Journal) -> Iteration:
+    async def _failed(
+        self, iteration: Iteration, failure: IterationFailed, journal: Journal, *more: Event
+    ) -> Iteration:
         ended = refinement.failed(
             iteration, failure.reason, failure.code, self._clock.now(), exit_code=failure.exit_code
         )
-        return await self._stored(ended, journal, error=failure.reason, code=failure.code)
+        return await self._stored(ended, journal, *more, error=failure.reason, code=failure.code)
 
-    async def _stored(self, iteration: Iteration, journal: Journal, **data: object) -> Iteration:
+    async def _stored(self, iteration: Iteration, journal: Journal, *more: Event, **data: object) -> Iteration:
         kinds = {IterationState.SUCCESS: "iteration.succeeded", IterationState.REFINING: "iteration.refining"}
         kind = kinds.get(iteration.state, "iteration.failed")
-        await self._store.update_iteration(iteration, [journal.event(kind, number=iteration.number, **data)])
+        event = journal.event(kind, number=iteration.number, **data)
+        await self._store.update_iteration(iteration, [event, *more])
         journal.wake()
         return iteration
+
+
+def _of_the_world(error: BaseException) -> tuple[AegisError, ...]:
+    """The error, when it ends the execution by a failure that has a code."""
+    return (error,) if isinstance(error, AegisError) else ()

@@ -1,11 +1,12 @@
 """What is, compared with what should be; and what is too much removed.
 
 What is: the engine's managed objects of this node, and the executions, attachments and volumes in the store. What
-should be: the executions this daemon runs. It takes no other input and remembers nothing but since when it has seen a
-thing, so a start after a crash is no special case: nothing runs yet, and everything that was left is too much.
+should be: the executions this daemon runs, those it goes on with after a restart among them. It takes no other input
+and remembers nothing but since when it has seen a thing.
 
 The rules to know:
-- Objects of another node (`aegis.node_id`) are never touched: several daemons may share an engine.
+- Objects and executions of another node (`aegis.node_id`) are never touched: several daemons may share an engine, and
+  a database.
 - What an ended execution has left is removed when it was seen for `grace_seconds`: the run that is about to remove it
   itself comes first. An execution without a final state that nobody runs has nobody to wait for.
 - Order: containers, their Docker volumes (which unmounts them), exports and storage, and the final state last; and
@@ -17,12 +18,12 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from aegis.domain import labels
-from aegis.domain.execution import FINAL_STATES, Execution, ExecutionEvent, ExecutionState
+from aegis.domain.execution import FINAL_STATES, Execution, ExecutionEvent
 from aegis.domain.iteration import IterationEvent, IterationState
 from aegis.errors import AegisError, NotFound
 from aegis.ports import Clock, ContainerRuntime, EventSink, ManagedObject, Store
@@ -33,10 +34,8 @@ logger = logging.getLogger(__name__)
 
 GRACE_SECONDS: Final = 120.0
 PERIOD_SECONDS: Final = 60.0
-EXECUTIONS_MAX: Final = 1000  # of one pass; the next pass takes the rest
-CODE: Final = "daemon_restarted"
+CODE: Final = "daemon_restarted"  # of judges, whose parents ask again; of all others it would be a fault of ours
 REASON: Final = "The daemon ended while this was running; what was left of it has been removed"
-UNFINISHED: Final = (ExecutionState.PENDING, ExecutionState.RUNNING)
 ORDER: Final = {"container": 0, "volume": 1, "network": 2}
 
 
@@ -83,8 +82,11 @@ class Reconciler:
         self._node_id = node_id
         self._seen: dict[str, float] = {}  # execution id -> since when (monotonic) it has left something
 
-    async def run(self, *, period_seconds: float = PERIOD_SECONDS) -> None:
-        """Reconcile for ever, beginning with what a daemon before us left. The caller owns and cancels the task."""
+    async def run(
+        self, *, period_seconds: float = PERIOD_SECONDS, after_pass: Callable[[], None] = lambda: None
+    ) -> None:
+        """Reconcile for ever, beginning with what a daemon before us left; `after_pass` is called after each, also one
+        that failed. The caller owns and cancels the task."""
         grace = 0.0
         while True:
             try:
@@ -92,6 +94,7 @@ class Reconciler:
                 grace = GRACE_SECONDS
             except AegisError as error:  # the engine or the database is away: there will be a next time
                 logger.warning("what is left over could not be looked for: %s", error)
+            after_pass()
             await self._clock.sleep(period_seconds)
 
     async def reconcile(self, *, grace_seconds: float = GRACE_SECONDS, dry_run: bool = False) -> list[Surplus]:
@@ -113,10 +116,10 @@ class Reconciler:
             owner = each.labels.get(labels.EXECUTION_ID)
             if owner is not None and each.labels.get(labels.NODE_ID) == self._node_id:
                 objects[owner].append(each)
-        running = await self._store.list_executions(states=UNFINISHED, limit=EXECUTIONS_MAX)
-        unfinished = {each.id: each for each in running}
+        unfinished = {each.id: each for each in await self._store.list_unfinished(self._node_id)}
         holding = {each.execution_id for each in await self._store.list_attachments()}
         holding |= {each.owner_execution_id or "" for each in await self._store.list_volumes(states=LIVE_STATES)} - {""}
+        holding = {each for each in holding if each in unfinished or await self._is_ours(each)}
         idle = [each for each in {*objects, *unfinished, *holding} if not self._supervisor.is_running(each)]
         now = self._clock.monotonic()
         self._seen = {each: self._seen.get(each, now) for each in idle}
@@ -130,6 +133,13 @@ class Reconciler:
             for each in sorted(idle, key=lambda each: (-_generation(each, unfinished), each))
             if each in unfinished or now - self._seen[each] >= grace_seconds
         ]
+
+    async def _is_ours(self, execution_id: str) -> bool:
+        """Also when it has ended, and where nobody knows whose it is."""
+        if self._supervisor.is_running(execution_id):
+            return True
+        execution = await self._execution(execution_id)
+        return execution is None or execution.node_id in (None, self._node_id)
 
     # ---- the removal ----
 

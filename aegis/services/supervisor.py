@@ -6,6 +6,9 @@ The rules to know:
 - A run is cancelled once at most, by `_stop`, and not while its final state is being stored. So what it does to clear
   up is not broken off.
 - How many run and wait, and who is next, is `admission.py`'s. Who has to wait has its image fetched meanwhile.
+- What a daemon before us left unfinished is recalled at the start, before anybody is listened to: what ran has its
+  place at once, what waited waits again in its order, and all of it begins when `proceed` says that the engine is
+  there. Judges are not: their parent asks again. A cancellation is written down before it takes effect.
 - A child (a judge that is an agent) has places of its generation, not of its parent's: a parent keeps its place while
   it waits for its children, so if they needed one of the same, all places could be held by parents that wait for ever.
   A generation waits for younger ones only, and there are `GENERATIONS_MAX`. While they run no container of their
@@ -16,27 +19,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from dataclasses import dataclass
 from hashlib import sha256
 
 from aegis.domain.execution import FINAL_STATES, Agent, Execution, ExecutionState
 from aegis.domain.manifest import DEFAULT_MODEL, AgentManifest, judges_of
-from aegis.errors import Conflict, DatabaseUnavailable, NotFound, WorldError
+from aegis.errors import AegisError, Conflict, DatabaseUnavailable, NotFound, WorldError
 from aegis.ids import new_id
 from aegis.ports import Clock, EventSink, LanguageModels, Store
 from aegis.services.admission import Admission, Limits, Place
 from aegis.services.agent_secrets import AgentSecrets
 from aegis.services.containers import ContainerMaker
+from aegis.services.dispatch_tokens import TokenOf
 from aegis.services.executions import ExecutionRunner, Outcome
 from aegis.services.policy import ToolPolicy
 from aegis.services.prefetch import Prefetcher
 from aegis.services.recorder import Journal
+from aegis.services.resuming import ending_event
 from aegis.services.timing import Retries, retried
 
 logger = logging.getLogger(__name__)
 
-TOKEN_BYTES = 32
 GENERATIONS_MAX = 4  # an execution, its judges, theirs, and theirs
 CONCLUDE_RETRIES = Retries(attempts_max=8, pause_seconds=1.0)  # about two minutes of a database that is away
 
@@ -48,6 +51,9 @@ class Run:
     generation: int = 0  # 0: somebody's request; above: how many parents it has
     task: asyncio.Task[None] | None = None
     stop: Outcome | None = None  # why it was cancelled, once it was
+    ran: bool = False  # under a daemon before us
+    recalled: bool = False  # a daemon before us left it, and it has not begun here
+    leaves: bool = False  # it is the next daemon's
     can_stop: bool = (
         False  # cancelling reaches it: it has begun (a task cancelled before that never runs) and not ended
     )
@@ -68,6 +74,8 @@ class ExecutionSupervisor:
         events: EventSink,
         clock: Clock,
         prefetcher: Prefetcher,
+        node_id: str,
+        token_of: TokenOf,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         conclude_retries: Retries = CONCLUDE_RETRIES,
     ) -> None:
@@ -80,6 +88,9 @@ class ExecutionSupervisor:
         self._events = events
         self._clock = clock
         self._prefetcher = prefetcher
+        self._node_id = node_id
+        self._token_of = token_of
+        self._proceeds = asyncio.Event()
         self._admissions = [Admission(limits) for _ in range(GENERATIONS_MAX)]
         self._conclude_retries = conclude_retries
         self._runs: dict[str, Run] = {}
@@ -103,9 +114,10 @@ class ExecutionSupervisor:
         admission = self._admissions[generation]
         if parent is None:  # a judge is part of what was admitted
             admission.check(tenant_id)
-        token = secrets.token_urlsafe(TOKEN_BYTES)
+        execution_id = new_id()
+        token = self._token_of(execution_id)
         execution = Execution(
-            id=new_id(),
+            id=execution_id,
             tenant_id=tenant_id,
             agent_id=agent.id,
             agent_name=agent.name,
@@ -117,6 +129,7 @@ class ExecutionSupervisor:
             created_at=self._clock.now(),
             token_hash=sha256(token.encode()).hexdigest(),
             parent_id=None if parent is None else parent.id,
+            node_id=self._node_id,
         )
         # No await since the limits were looked at: they hold for many at once.
         run = self._runs[execution.id] = Run(admission, admission.ask(tenant_id), generation)
@@ -131,11 +144,34 @@ class ExecutionSupervisor:
         run.task = asyncio.create_task(self._run(execution, token, run), name=f"execution {execution.id}")
         return execution
 
+    async def recall(self) -> list[Execution]:
+        """Take over what a daemon of this node left unfinished, once, before the first `start`; it begins with
+        `proceed`. Returns those that ran."""
+        found = [each for each in await self._store.list_unfinished(self._node_id) if each.parent_id is None]
+        running = [each for each in found if each.state is ExecutionState.RUNNING]
+        admission = self._admissions[0]
+        for execution in [*running, *(each for each in found if each.state is ExecutionState.PENDING)]:
+            runs = execution.state is ExecutionState.RUNNING
+            place = admission.seat(execution.tenant_id) if runs else admission.ask(execution.tenant_id)
+            run = self._runs[execution.id] = Run(admission, place, ran=runs, recalled=True)
+            if runs:
+                self._runner.expect(execution)
+            work = self._run(execution, self._token_of(execution.id), run)
+            run.task = asyncio.create_task(work, name=f"execution {execution.id}")
+        if found:
+            logger.info("taken over: %d executions that ran, %d that waited", len(running), len(found) - len(running))
+        return running
+
+    def proceed(self) -> None:
+        """What was recalled begins. Safe to repeat."""
+        self._proceeds.set()
+
     async def cancel(self, execution_id: str) -> Execution:
         """Ask for its end; returns the state reached by then, and the run goes on clearing up. Safe to repeat while it
         does, and when it is cancelled already; Conflict when it has ended otherwise."""
-        if self._stop(execution_id, Outcome.cancelled()):
-            return await self._store.get_execution(execution_id)
+        run = self._runs.get(execution_id)
+        if run is not None:
+            return await self._cancel(execution_id, run)
         execution = await self._store.get_execution(execution_id)
         if execution.state not in FINAL_STATES:  # of a daemon before us; what it left is the reconciler's
             await self._conclude(execution_id, Outcome.cancelled())
@@ -143,6 +179,15 @@ class ExecutionSupervisor:
         if execution.state is not ExecutionState.CANCELLED:
             raise Conflict(f"Execution {execution_id} is {execution.state.value} already")
         return execution
+
+    async def _cancel(self, execution_id: str, run: Run) -> Execution:
+        try:
+            if run.stop is None:
+                await self._events.emit(ending_event(self._journal(execution_id), "cancel"))
+        finally:
+            if not (run.recalled and run.ran):  # else it finds this when it begins, and clears up what there is of it
+                self._stop(execution_id, Outcome.cancelled())
+        return await self._store.get_execution(execution_id)
 
     async def wait(self, execution_id: str) -> Execution:
         """Returns when nothing of the execution runs here any more: then its state is final."""
@@ -156,10 +201,23 @@ class ExecutionSupervisor:
         return execution_id in self._runs
 
     async def close(self) -> None:
-        """Take no more, end every run as failed with code `daemon_stopped`, and return when all have cleared up."""
+        """Take no more, end every run as failed with code `daemon_stopped`, and return when all have cleared up. What
+        was recalled and has not begun stays as it is, for the daemon after this one."""
         self._closed = True
-        for execution_id in list(self._runs):
-            self._stop(execution_id, Outcome.failed("daemon_stopped", "The daemon was stopped while this was running"))
+        outcome = Outcome.failed("daemon_stopped", "The daemon was stopped while this was running")
+        ends = [key for key, run in self._runs.items() if run.stop is None and not run.recalled]
+        events = [ending_event(self._journal(each), "fail", outcome.code, outcome.message) for each in ends]
+        try:
+            await self._events.emit(*events)
+        except AegisError as error:
+            logger.warning("the end of what runs could not be written down before it: %s", error)
+        for execution_id, run in list(self._runs.items()):
+            if run.recalled and run.stop is None:
+                run.leaves = True
+                if run.can_stop and run.task is not None:
+                    run.task.cancel()
+            else:
+                self._stop(execution_id, outcome)
         tasks = [run.task for run in self._runs.values() if run.task is not None]
         if tasks:
             await asyncio.wait(tasks)
@@ -205,12 +263,20 @@ class ExecutionSupervisor:
         outcome = Outcome.failed("internal", "The daemon failed; its log says where")
         try:
             try:
-                if run.stop is not None:
+                if run.stop is not None or run.leaves:
                     raise asyncio.CancelledError
                 run.can_stop = True
+                if run.recalled:
+                    await self._proceeds.wait()
                 await self._turn(execution, run.place)
-                outcome = await self._runner.run(execution, token)
+                run.recalled = False
+                if run.ran:
+                    outcome = await self._runner.resume(execution, token)
+                else:
+                    outcome = await self._runner.run(execution, token)
             except asyncio.CancelledError:
+                if run.leaves:
+                    return
                 outcome = run.stop or Outcome.failed("daemon_stopped", "The daemon was stopped")
             run.can_stop = False
             await self._conclude(execution.id, outcome)

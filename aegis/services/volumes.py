@@ -136,6 +136,29 @@ class VolumeService:
         export_path = await self._gateway.attach(volume, attachment, rules_for(execution.manifest, spec))
         return MountedVolume(spec, volume, attachment, export_path)
 
+    async def restore(self, execution: Execution) -> None:
+        """Export again what a daemon before us had attached to a running execution, by the stored keys: before the
+        gateway answers its first call, so that no handle of a live container is stale for a moment. What cannot be
+        exported is logged; `resume` meets it again."""
+        for attachment in reversed(await self._store.list_attachments(execution_id=execution.id)):
+            spec = _spec_of(execution, attachment)
+            if spec is None:
+                continue
+            try:
+                volume = await self._store.get_volume(execution.tenant_id, attachment.volume_id)
+                await self._gateway.attach(volume, attachment, rules_for(execution.manifest, spec))
+            except AegisError as error:
+                logger.error("volume %s of execution %s is not exported: %s", spec.name, execution.id, error)
+
+    async def resume(self, execution: Execution, spec: VolumeSpec) -> MountedVolume:
+        """As `attach`, by the attachment that is stored where there is one."""
+        for attachment in await self._store.list_attachments(execution_id=execution.id):
+            if attachment.mount_path == spec.mount_path:
+                volume = await self._store.get_volume(execution.tenant_id, attachment.volume_id)
+                export_path = await self._gateway.attach(volume, attachment, rules_for(execution.manifest, spec))
+                return MountedVolume(spec, volume, attachment, export_path)
+        return await self.attach(execution, spec)
+
     async def release(self, execution: Execution) -> None:
         """Detach all of an execution's volumes and delete its ephemeral ones. Every step is tried; the first failure is
         raised at the end, and a repetition does what is left."""
@@ -187,6 +210,8 @@ class VolumeService:
         if spec.source_volume_id is not None:
             return await self._store.get_volume(execution.tenant_id, spec.source_volume_id)
         ephemeral = spec.storage_class is StorageClass.EPHEMERAL
+        if ephemeral and (made := await self._made_before(execution, spec)) is not None:
+            return made
         return await self.create(
             execution.tenant_id,
             spec.name,
@@ -195,6 +220,13 @@ class VolumeService:
             ttl_hours=spec.ttl_hours,
             owner_execution_id=execution.id if ephemeral else None,
         )
+
+    async def _made_before(self, execution: Execution, spec: VolumeSpec) -> Volume | None:
+        """By a daemon that died before it attached it."""
+        owned = await self._store.list_volumes(
+            execution.tenant_id, states=(VolumeState.AVAILABLE,), owner_execution_id=execution.id
+        )
+        return next((volume for volume in owned if volume.name == spec.name), None)
 
     async def _detach(self, execution: Execution, attachment: Attachment) -> None:
         volume = await self._store.get_volume(execution.tenant_id, attachment.volume_id)
@@ -220,6 +252,10 @@ class VolumeService:
 
     def _event(self, kind: str, execution_id: str | None, **data: str) -> Event:
         return Event(kind, self._clock.now(), execution_id, None, dict(data))
+
+
+def _spec_of(execution: Execution, attachment: Attachment) -> VolumeSpec | None:
+    return next((each for each in execution.manifest.volumes if each.mount_path == attachment.mount_path), None)
 
 
 def rules_for(manifest: AgentManifest, spec: VolumeSpec) -> FileRules:

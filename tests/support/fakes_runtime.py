@@ -11,15 +11,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from aegis.domain.images import LocalImage, PullProgress
-from aegis.domain.labels import MANAGED
+from aegis.domain.labels import CONTAINER_KIND, MANAGED
 from aegis.domain.manifest import PullPolicy
 from aegis.errors import AegisError, ContainerFailed, Denied, ImageNotFound, MountFailed, NotFound
 from aegis.ports import (
     ContainerExit,
     ContainerSpec,
+    ContainerState,
     EngineInfo,
     ManagedObject,
     NetworkInfo,
@@ -39,6 +41,11 @@ class FakeContainer:
     task: asyncio.Task[int] | None = None
     ended: asyncio.Future[ContainerExit] | None = None
     out_of_memory: bool = False
+    started_at: datetime | None = None
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {**self.spec.labels, CONTAINER_KIND: self.spec.kind}
 
     @property
     def running(self) -> bool:
@@ -73,8 +80,15 @@ class Fault:
 
 
 class FakeRuntime:
-    def __init__(self, gateway: FakeGateway, agent: Program, validator: Program) -> None:
+    def __init__(
+        self,
+        gateway: FakeGateway,
+        agent: Program,
+        validator: Program,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self.gateway = gateway
+        self._now = now
         self.programs: dict[str, Program] = {"agent": agent, "validator": validator}
         self.present: set[str] = {"python:3.11-slim"}
         self.registry: set[str] = {"python:3.11-slim"}
@@ -171,6 +185,7 @@ class FakeRuntime:
                     raise MountFailed(f"mount :{mount.export_path}: no such file or directory")
             loop = asyncio.get_running_loop()
             container.ended = loop.create_future()
+            container.started_at = self._now()
             self.started.append(container.spec.name)
             container.task = asyncio.create_task(self._run(container), name=f"container {container.spec.name}")
 
@@ -185,6 +200,14 @@ class FakeRuntime:
             return result
 
         return await self._faulty("wait", work)
+
+    async def state(self, container_id: str) -> ContainerState:
+        async def work() -> ContainerState:
+            container = self._get(container_id)
+            volumes = tuple(mount.volume_name for mount in container.spec.mounts)
+            return ContainerState(container.running, container.started_at, volumes)
+
+        return await self._faulty("state", work)
 
     async def kill(self, container_id: str) -> None:
         async def work() -> None:
@@ -209,7 +232,7 @@ class FakeRuntime:
     async def list_managed(self) -> list[ManagedObject]:
         return [
             *(
-                ManagedObject("container", each.id, each.spec.name, each.spec.labels, each.running)
+                ManagedObject("container", each.id, each.spec.name, each.labels, each.running)
                 for each in self.containers.values()
             ),
             *(ManagedObject("volume", name, name, labels) for name, (_, labels) in self.volumes.items()),

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from aegis.domain.events import Event
-from aegis.domain.execution import Agent, Execution, ExecutionState
+from aegis.domain.execution import FINAL_STATES, Agent, Execution, ExecutionState
 from aegis.domain.iteration import Iteration
 from aegis.domain.manifest import AccessMode
 from aegis.domain.transitions import InvalidTransition
@@ -84,6 +84,14 @@ class MemoryStore:
         ]
         return sorted(found, key=lambda each: each.created_at, reverse=True)[:limit]
 
+    async def list_unfinished(self, node_id: str) -> list[Execution]:
+        found = [
+            each
+            for each in self._executions.values()
+            if each.state not in FINAL_STATES and each.node_id in (None, node_id)
+        ]
+        return sorted(found, key=lambda each: (each.created_at, each.id))
+
     async def update_execution(
         self, execution: Execution, *, expect: ExecutionState, events: Sequence[Event] = ()
     ) -> None:
@@ -114,8 +122,13 @@ class MemoryStore:
     async def list_iterations(self, execution_id: str) -> list[Iteration]:
         return [self._iterations[key] for key in sorted(self._iterations) if key[0] == execution_id]
 
-    async def save_inner_loop(self, execution_id: str, iteration: int, state: Mapping[str, Any]) -> None:
+    async def save_inner_loop(
+        self, execution_id: str, iteration: int, state: Mapping[str, Any], events: Sequence[Event] = ()
+    ) -> None:
+        if not all(event.execution_id in self._executions for event in events):
+            raise NotFound("An event of no execution")
         self._inner[execution_id, iteration] = json.dumps(dict(state))
+        self._append(events)
 
     async def add_usage(self, execution_id: str, usage: ModelUsage) -> None:
         if execution_id not in self._executions:

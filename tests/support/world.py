@@ -13,12 +13,13 @@ from typing import Any
 
 from aegis.domain.execution import Agent, Execution
 from aegis.domain.manifest import AgentManifest, ExecutionPlan, PullPolicy, Resources, Runtime, VolumeSpec
-from aegis.errors import AegisError, Conflict, HostUnreachable
+from aegis.errors import AegisError, Conflict, HostUnreachable, NotFound, WorldError
 from aegis.ids import DEFAULT_TENANT, new_id
 from aegis.services.admission import Limits
 from aegis.services.agent_secrets import AgentSecrets, concealing
 from aegis.services.cmd_tool import CMD_RUN
 from aegis.services.containers import ContainerMaker, Containers, ContainerSettings, Image, Place
+from aegis.services.dispatch_tokens import dispatch_tokens
 from aegis.services.egress import EgressGate, EgressSettings
 from aegis.services.egress.session import Rules
 from aegis.services.executions import ExecutionRunner
@@ -34,6 +35,7 @@ from aegis.services.policy import ToolPolicy
 from aegis.services.prefetch import Prefetcher
 from aegis.services.reconciler import Reconciler
 from aegis.services.recorder import EventRecorder
+from aegis.services.resuming import Leftovers
 from aegis.services.supervisor import ExecutionSupervisor
 from aegis.services.tools import Tool, ToolBox
 from aegis.services.volumes import VolumeService
@@ -57,9 +59,20 @@ class Life:
 
     def __init__(self, dies_at: int | None = None, *, after: bool = False) -> None:
         self.calls = 0
-        self.dead = False
+        self.death = asyncio.Event()
         self._dies_at = dies_at
         self._after = after
+
+    @property
+    def dead(self) -> bool:
+        return self.death.is_set()
+
+    def end(self) -> None:
+        self.death.set()
+
+    def die_in(self, calls: int, *, after: bool) -> None:
+        """From now on: at the call after so many others."""
+        self._dies_at, self._after = self.calls + calls, after
 
     async def live_through(self, work: Callable[[], Awaitable[Any]]) -> Any:
         if self.dead:
@@ -67,13 +80,13 @@ class Life:
         now = self.calls == self._dies_at
         self.calls += 1
         if now and not self._after:
-            self.dead = True
+            self.end()
             raise Died
         try:
             return await work()
         finally:
             if now or self.dead:  # also when it was about to be told to stop waiting
-                self.dead = True
+                self.end()
                 raise Died
 
 
@@ -111,6 +124,7 @@ class Daemon:
 
     def __init__(self, world: World, life: Life, **limits: int) -> None:
         self.life = life
+        self.followed = asyncio.Event()  # there is another one in its place
         self.served_tools: list[Tool] = []  # of tool servers
         clock = world.clock
         mortal, runtime, gateway = (Mortal(each, life) for each in (world.store, world.runtime, world.gateway))
@@ -167,6 +181,7 @@ class Daemon:
             maker=maker,
             volumes=self.volumes,
             iterations=iterations,
+            leftovers=Leftovers(runtime, NODE),
             events=self.events,
             clock=clock,
         )
@@ -180,6 +195,8 @@ class Daemon:
             events=self.events,
             clock=clock,
             prefetcher=Prefetcher(runtime),
+            node_id=NODE,
+            token_of=dispatch_tokens(b"secret"),
             limits=Limits(**{"concurrent": 4, "waiting": 100, **limits}),
         )
         judge_agents.supervisor = self.supervisor
@@ -211,7 +228,7 @@ class World:
         world = cls.__new__(cls)
         world.secrets = secrets
         world.clock, world.store, world.gateway, world.model = FakeClock(), MemoryStore(), gateway, model
-        world.runtime = FakeRuntime(gateway, agent=world.bootstrap, validator=world.validator)
+        world.runtime = FakeRuntime(gateway, agent=world.bootstrap, validator=world.validator, now=world.clock.now)
         world.daemon = Daemon(world, Life(), **limits)
         return world
 
@@ -223,8 +240,8 @@ class World:
         execution_id, iteration = environment["AEGIS_EXECUTION_ID"], int(environment["AEGIS_ITERATION"])
         try:
             execution = await self.store.get_execution(execution_id)
-            task = await self._ask(self.daemon.inner_loop.task(execution, iteration))
-            answer = await self._ask(self.daemon.inner_loop.generate(execution_id, {**task, "type": "generate"}))
+            task = await self._ask(lambda loop: loop.task(execution, iteration))
+            answer = await self._ask(lambda loop: loop.generate(execution_id, {**task, "type": "generate"}))
             while answer["type"] == "dispatch":
                 if answer["command"] == "visit":
                     code, stdout = await self.visit(execution_id, *answer["args"])
@@ -238,19 +255,34 @@ class World:
                     "duration_ms": 1,
                     "truncated": False,
                 }
-                answer = await self._ask(self.daemon.inner_loop.dispatch_result(execution_id, result))
+                answer = await self._ask(
+                    lambda loop, result=result: loop.dispatch_result(execution_id, result)  # type: ignore[misc]
+                )
         except Conflict as error:
             container.output.append(f"gave up: {error}".encode())
             return 1
         return 0
 
-    async def _ask(self, request: Awaitable[dict[str, Any]]) -> dict[str, Any]:
-        """A dead daemon does not answer, and the container waits for the next one."""
-        try:
-            return await request
-        except Died:
-            await asyncio.Event().wait()
-            raise
+    async def _ask(self, request: Callable[[InnerLoop], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+        """Until there is an answer. A dead daemon gives none, whatever it was doing, and the next one is asked."""
+        while True:
+            daemon = self.daemon
+            asked = asyncio.ensure_future(request(daemon.inner_loop))
+            died = asyncio.ensure_future(daemon.life.death.wait())
+            try:
+                await asyncio.wait({asked, died}, return_when=asyncio.FIRST_COMPLETED)
+                if not daemon.life.dead:
+                    return asked.result()
+            except WorldError as error:
+                if not error.retryable:
+                    raise
+                await self.clock.sleep(1)
+                continue
+            finally:
+                for future in (asked, died):
+                    future.cancel()
+                await asyncio.gather(asked, died, return_exceptions=True)
+            await daemon.followed.wait()
 
     async def visit(self, execution_id: str, host: str) -> tuple[int, str]:
         """A program that goes through the proxy and shows nothing of what that said."""
@@ -314,11 +346,30 @@ class World:
         [files] = self.gateway.storage.values()
         return files
 
-    def restart(self, life: Life | None = None) -> Daemon:
+    def restart(self, life: Life | None = None, **limits: int) -> Daemon:
         """Another daemon in the place of one that is gone: nothing is exported by it yet."""
-        self.gateway.attached.clear()
-        self.daemon = Daemon(self, life or Life())
+        before = self._replace(life, limits)
+        before.followed.set()
         return self.daemon
+
+    def _replace(self, life: Life | None, limits: dict[str, int]) -> Daemon:
+        """The one that was; nobody has noticed yet that there is another."""
+        self.gateway.attached.clear()
+        before, self.daemon = self.daemon, Daemon(self, life or Life(), **limits)
+        return before
+
+    async def resume(self, life: Life | None = None, **limits: int) -> Daemon:
+        """Another daemon, which goes on with what the one before it has left: as `aegis.daemon.run` starts it."""
+        before = self._replace(life, limits)
+        daemon = self.daemon
+        for execution in await self.store.list_unfinished(NODE):
+            if execution.parent_id is None:
+                await daemon.volumes.restore(execution)
+        await daemon.supervisor.recall()
+        before.followed.set()  # it listens
+        await daemon.reconciler.reconcile(grace_seconds=0)
+        daemon.supervisor.proceed()
+        return daemon
 
     async def leftovers(self) -> list[str]:
         """What should not be there when nothing runs."""
@@ -361,6 +412,14 @@ async def run_command(container: FakeContainer, argv: list[str]) -> tuple[int, s
             except AegisError as error:
                 return 1, str(error)
             return (0, "as wanted") if found == text else (1, f"found {found!r}, wanted {text!r}")
+        case ["append", path, text]:
+            workspace, relative = container.workspace(path)
+            try:
+                there = await workspace.read(relative, bytes_max=10_000)
+            except NotFound:
+                there = b""
+            await workspace.write(relative, there + text.encode())
+            return 0, f"appended to {path}"
         case ["exit", code]:
             return int(code), ""
         case ["print", text]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from aegis.adapters.docker.connection import Connection, EngineRefused, ReplyLost
@@ -21,7 +22,7 @@ from aegis.adapters.docker.payloads import JSON, container_config
 from aegis.adapters.docker.shelf import Shelf
 from aegis.domain.labels import MANAGED as MANAGED_LABEL
 from aegis.errors import AegisError, ContainerFailed, DockerUnavailable, NotFound
-from aegis.ports import ContainerExit, ContainerSpec, ManagedObject
+from aegis.ports import ContainerExit, ContainerSpec, ContainerState, ManagedObject
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +107,14 @@ class Containers:
                 patience = patience or Patience(self._restart_seconds)
                 if not await patience.pause():
                     raise
+
+    async def state(self, container_id: str) -> ContainerState:
+        """NotFound when it is gone."""
+        found = await self._inspect(container_id)
+        state, mounts = found["State"], found.get("Mounts") or []
+        started = None if state["StartedAt"] == _NEVER else datetime.fromisoformat(state["StartedAt"])
+        names = tuple(str(each["Name"]) for each in mounts if each.get("Type") == "volume")
+        return ContainerState(state["Status"] in _RUNNING, started, names)
 
     async def kill(self, container_id: str) -> None:
         """No error when it has ended or is gone."""

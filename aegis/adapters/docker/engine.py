@@ -20,6 +20,7 @@ from aegis.domain.manifest import PullPolicy
 from aegis.ports import (
     ContainerExit,
     ContainerSpec,
+    ContainerState,
     EngineInfo,
     ManagedObject,
     NetworkInfo,
@@ -100,6 +101,9 @@ class DockerEngine:
 
     async def wait(self, container_id: str) -> ContainerExit:
         return await self._containers.wait(container_id)
+
+    async def state(self, container_id: str) -> ContainerState:
+        return await self._containers.state(container_id)
 
     async def kill(self, container_id: str) -> None:
         await self._containers.kill(container_id)

@@ -11,13 +11,13 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aegis.domain.labels import CONTAINER_KIND as KIND_LABEL
 from aegis.domain.labels import MANAGED as MANAGED_LABEL
 from aegis.domain.manifest import NANOSECONDS_PER_CPU
 from aegis.ports import ContainerSpec, NfsMount
 
 JSON = dict[str, Any]
 
-KIND_LABEL = "aegis.container_kind"
 MANAGED = {MANAGED_LABEL: "true"}
 
 FILES_LABEL = "aegis.files"  # on volumes that were filled by us (shelf.py)

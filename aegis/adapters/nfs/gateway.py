@@ -165,7 +165,11 @@ class NfsGateway:
 
         That is the volume's own, `/<tenant_id>/<volume_id>`, for its first attachment; a further one at the same time
         (read-only, or of another user) has `+` and the start of its id appended: MOUNT tells apart by path alone.
+        Safe to repeat, and before `start`: an attachment of an earlier daemon is there from the first call on.
         """
+        opened = self._open.get(volume.id)
+        if opened is not None and attachment.id in opened.attached:
+            return opened.attached[attachment.id].export_path.decode()
         opened = await self._acquire(volume)
         try:
             stack = self._stack(opened, attachment, rules)

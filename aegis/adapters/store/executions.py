@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aegis.adapters.store.events import open_stream
 from aegis.adapters.store.rows import execution_of, execution_values, iteration_of, iteration_values
 from aegis.adapters.store.tables import executions, inner_loops, iterations
-from aegis.domain.execution import Execution, ExecutionState
+from aegis.domain.execution import FINAL_STATES, Execution, ExecutionState
 from aegis.domain.iteration import Iteration
 from aegis.errors import Conflict, NotFound
 
@@ -36,6 +36,16 @@ async def newest(
         query = query.where(executions.c.tenant_id == tenant_id)
     if states:
         query = query.where(executions.c.state.in_([state.value for state in states]))
+    return [execution_of(row) for row in await connection.execute(query)]
+
+
+async def unfinished(connection: AsyncConnection, node_id: str) -> list[Execution]:
+    query = (
+        select(executions)
+        .where(executions.c.state.in_([state.value for state in ExecutionState if state not in FINAL_STATES]))
+        .where((executions.c.node_id == node_id) | executions.c.node_id.is_(None))
+        .order_by(executions.c.created_at, executions.c.id)
+    )
     return [execution_of(row) for row in await connection.execute(query)]
 
 

@@ -103,6 +103,10 @@ class SqlStore:
         async with self._database.read() as connection:
             return await executions.newest(connection, tenant_id, states, _bounded(limit))
 
+    async def list_unfinished(self, node_id: str) -> list[Execution]:
+        async with self._database.read() as connection:
+            return await executions.unfinished(connection, node_id)
+
     async def update_execution(
         self, execution: Execution, *, expect: ExecutionState, events: Sequence[Event] = ()
     ) -> None:
@@ -126,9 +130,12 @@ class SqlStore:
         async with self._database.read() as connection:
             return await executions.iterations_of(connection, execution_id)
 
-    async def save_inner_loop(self, execution_id: str, iteration: int, state: Mapping[str, Any]) -> None:
+    async def save_inner_loop(
+        self, execution_id: str, iteration: int, state: Mapping[str, Any], events: Sequence[Event] = ()
+    ) -> None:
         async with self._database.write() as connection:
             await executions.save_inner_loop(connection, execution_id, iteration, state)
+            await append(connection, events)
 
     async def load_inner_loop(self, execution_id: str, iteration: int) -> Mapping[str, Any] | None:
         async with self._database.read() as connection:

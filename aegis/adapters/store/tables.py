@@ -115,6 +115,7 @@ executions = Table(
     Column("output", AnyText),
     Column("labels", AnyJson, nullable=False),
     Column("parent_id", String(64)),
+    Column("node_id", String(64)),
     Index(None, "tenant_id", "created_at"),
     Index(None, "state"),
 )

@@ -51,6 +51,18 @@ def test_an_event_of_a_newer_daemon_is_shown_as_it_is() -> None:
     assert lines("egress.denied", host="example.org", port=443) == ["  egress.denied host=example.org port=443"]
 
 
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        ({"container": "left", "answers": 1}, "its container is waited for"),
+        ({"container": "ended", "answers": 2}, "its answer is judged"),
+        ({"container": "none", "reason": "its container was not started"}, "begun anew, its container was not started"),
+    ],
+)
+def test_how_an_iteration_goes_on_after_a_restart_is_said(data: dict[str, Any], shown: str) -> None:
+    assert lines("iteration.resumed", **data) == [f"iteration 1 goes on after a restart of the daemon: {shown}"]
+
+
 def test_a_network_decision_is_shown_when_it_is_made_and_the_bytes_when_they_are_told() -> None:
     where = {"host": "api.test", "port": 443, "reason": "not on the list"}
     assert lines("network.allowed", **where, connections=1) == ["  network api.test:443"]

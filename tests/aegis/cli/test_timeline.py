@@ -92,6 +92,25 @@ def test_what_belongs_together_is_one_entry_with_its_duration_and_its_end() -> N
     ]
 
 
+def test_a_restart_of_the_daemon_is_an_entry_and_no_state_of_the_iteration() -> None:
+    entries, totals = read(
+        events(
+            (0, "iteration.started", 1, {"number": 1}),
+            (1, "execution.resumed", None, {"iteration": 1}),
+            (1, "iteration.resumed", 1, {"number": 1, "container": "left"}),
+            (2, "iteration.succeeded", 1, {"number": 1}),
+            (3, "execution.ending", None, {"event": "cancel", "code": None}),
+        )
+    )
+    assert [(each.what, each.text, each.ok) for each in entries] == [
+        ("iteration", "1 started", True),
+        ("execution", "resumed", True),
+        ("iteration", "1 resumed after a restart of the daemon: its container is waited for", True),
+        ("iteration", "1 succeeded", True),
+    ]
+    assert totals[1].state == "success"
+
+
 def test_what_the_container_called_by_itself_is_not_taken_for_the_models() -> None:
     entries, _ = read(
         events(

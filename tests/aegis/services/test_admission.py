@@ -27,6 +27,17 @@ async def test_as_many_run_as_may_and_the_first_who_came_goes_first() -> None:
     assert granted(places) == [0, 1, 2, 3]
 
 
+async def test_who_had_a_place_has_it_again_beyond_the_limit_and_others_wait_until_there_is_room() -> None:
+    admission = Admission(Limits(concurrent=1))
+    seated = [admission.seat("a") for _ in range(2)]
+    waits = admission.ask("a")
+    assert granted([*seated, waits]) == [0, 1]
+    admission.leave(seated[0])
+    assert not waits.granted.done()
+    admission.leave(seated[1])
+    assert waits.granted.done()
+
+
 async def test_a_tenant_that_asks_for_many_delays_another_by_one_turn() -> None:
     admission = Admission(Limits(concurrent=1))
     many = [admission.ask("many") for _ in range(100)]

@@ -18,10 +18,11 @@ from aegis.ids import DEFAULT_TENANT
 from aegis.ports import Finish, ModelReply
 from aegis.services.agent_calls import AT_ONCE_MAX
 from aegis.services.conversation import CALLS_IN_ONE_ANSWER_MAX, Conversation
-from aegis.services.inner_loop import ROUNDS_MAX, InnerLoop, Session
+from aegis.services.inner_loop import ROUNDS_MAX, InnerLoop
 from aegis.services.outcomes import IterationFailed
 from aegis.services.recorder import Journal
 from aegis.services.running_output import OUTPUT_CHARACTERS_MAX
+from aegis.services.sessions import Session
 from aegis.services.tools import ToolResult
 from tests.support import samples
 from tests.support.clock import settle

@@ -74,7 +74,7 @@ async def test_an_execution_of_a_dead_daemon_is_failed_with_a_reason_and_ends_it
     world = World.make(FakeModel([answer("", call("cmd.run", command="hang"))]))
     execution = await world.start()
     await world.until(lambda: "dispatch.sent" in kinds(world, execution.id))
-    world.daemon.life.dead = True
+    world.daemon.life.end()
     daemon = world.restart()
     [surplus] = await daemon.reconciler.reconcile(grace_seconds=0)
     assert (surplus.execution_id, surplus.unfinished) == (execution.id, True)
@@ -97,7 +97,7 @@ async def test_a_dry_run_names_everything_and_removes_nothing() -> None:
     world = World.make(FakeModel([answer("", call("cmd.run", command="hang"))]))
     execution = await world.start()
     await world.until(lambda: "dispatch.sent" in kinds(world, execution.id))
-    world.daemon.life.dead = True
+    world.daemon.life.end()
     [surplus] = await world.restart().reconciler.reconcile(grace_seconds=0, dry_run=True)
     assert [each.what for each in surplus.objects] == ["container", "volume"]
     assert (surplus.holds_volumes, surplus.unfinished) == (True, True)
@@ -137,7 +137,7 @@ async def test_a_removal_that_fails_does_not_stop_the_others_and_is_tried_again(
     world = World.make(FakeModel([answer("", call("cmd.run", command="hang"))]))
     both = [await world.start() for _ in range(2)]
     await world.until(lambda: all("dispatch.sent" in kinds(world, each.id) for each in both))
-    world.daemon.life.dead = True
+    world.daemon.life.end()
     daemon = world.restart()
     world.runtime.faults["remove_container"] = [Fault(DockerUnavailable("away"))]
     assert len(await daemon.reconciler.reconcile(grace_seconds=0)) == 1
@@ -151,7 +151,7 @@ async def test_an_engine_that_is_away_is_asked_again_at_the_next_period() -> Non
     world = World.make(FakeModel([answer("", call("cmd.run", command="hang"))]))
     execution = await world.start()
     await world.until(lambda: "dispatch.sent" in kinds(world, execution.id))
-    world.daemon.life.dead = True
+    world.daemon.life.end()
     daemon = world.restart()
     listing, away = world.runtime.list_managed, True
 

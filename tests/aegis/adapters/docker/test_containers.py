@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
@@ -69,6 +70,24 @@ async def test_exceeding_memory_is_told_with_what_docker_knows(engine: DockerEng
 
 
 BOOTSTRAP = {"/aegis/bootstrap.sh": b"#!/bin/sh\necho from the file; echo x > /aegis/bootstrap.sh\n"}
+
+
+async def test_what_has_become_of_a_container_is_told_with_its_start_and_its_volumes(engine: DockerEngine) -> None:
+    spec = container_spec(command=("sleep", "1000"), files=BOOTSTRAP)
+    container_id = await engine.create(spec)
+    made = await engine.state(container_id)
+    assert (made.running, made.started_at, len(made.volumes)) == (False, None, 1)
+    await engine.start(container_id)
+    runs = await engine.state(container_id)
+    assert runs.running and runs.started_at is not None
+    assert abs((datetime.now(UTC) - runs.started_at).total_seconds()) < 3600
+    await engine.kill(container_id)
+    await engine.wait(container_id)
+    ended = await engine.state(container_id)
+    assert (ended.running, ended.started_at) == (False, runs.started_at)
+    await engine.remove_container(container_id)
+    with pytest.raises(NotFound):
+        await engine.state(container_id)
 
 
 async def test_files_are_there_at_the_start_and_the_agent_cannot_change_them(engine: DockerEngine) -> None:

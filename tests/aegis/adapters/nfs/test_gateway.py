@@ -310,13 +310,22 @@ async def test_handles_survive_a_restart_of_the_daemon(world: World, made: Volum
     handle = await world.ask(lambda peer: peer.create(peer.mount(path.encode()), b"f"))
     await world.gateway.close()
     again = NfsGateway(world.storage, listen=[("127.0.0.1", 0)], secret=SECRET, on_events=lambda _: None)
+    await again.attach(made, held, FileRules())  # before the first call can come
     await again.start()
     try:
-        await again.attach(made, held, FileRules())
+        assert await again.attach(made, held, FileRules()) == path
         restarted = World(again, world.storage)
         assert (await restarted.ask(lambda peer: peer.getattr(handle))).uid == 1234
     finally:
         await again.close()
+
+
+async def test_attaching_again_is_the_same_attachment_and_ends_with_one_detach(world: World, made: Volume) -> None:
+    held, path = await world.attached(made)
+    assert await world.gateway.attach(made, held, FileRules()) == path
+    await world.gateway.detach(made, held)
+    assert await world.mnt(path) == Mountstat3.MNT3ERR_NOENT
+    await world.gateway.delete_storage(made)  # nobody uses it any more
 
 
 async def test_the_probe_answers_and_says_when_nothing_does(world: World) -> None:

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from aegis.adapters.store import SqlStore, open_store
+from aegis.domain.events import Event
 from aegis.domain.execution import Execution, ExecutionEvent, ExecutionState
 from aegis.domain.iteration import IterationEvent
 from aegis.domain.manifest import AccessMode, ExecutionPlan, JsonSchemaValidator, VolumeSpec
@@ -137,6 +138,29 @@ async def test_inner_loop_state_is_replaced_whole_and_keeps_every_character(any_
     await any_store.save_inner_loop(execution.id, 1, state)
     assert await any_store.load_inner_loop(execution.id, 1) == state
     assert await any_store.load_inner_loop(execution.id, 2) is None
+
+
+async def test_inner_loop_state_and_what_led_to_it_are_stored_together_or_not_at_all(any_store: Store) -> None:
+    execution = await stored_execution(any_store)
+    await any_store.save_inner_loop(execution.id, 1, {"a": 1}, [Event("model.called", NOON, execution.id, 1)])
+    assert [event.kind for event in await any_store.list_events(execution.id)][-1:] == ["model.called"]
+    with pytest.raises(NotFound):
+        await any_store.save_inner_loop(execution.id, 1, {"a": 2}, [Event("model.called", NOON, "nobody", 1)])
+    assert await any_store.load_inner_loop(execution.id, 1) == {"a": 1}
+
+
+async def test_unfinished_executions_are_those_of_the_node_and_of_none_oldest_first(any_store: Store) -> None:
+    made = {
+        "waits": samples.execution(seconds=3, node_id="n-1"),
+        "runs": samples.execution(seconds=1, node_id="n-1", state=ExecutionState.RUNNING),
+        "nobody's": samples.execution(seconds=2),
+        "another's": samples.execution(node_id="n-2"),
+        "ended": samples.execution(node_id="n-1", state=ExecutionState.CANCELLED),
+    }
+    for execution in made.values():
+        await any_store.add_execution(execution)
+    found = await any_store.list_unfinished("n-1")
+    assert found == [made["runs"], made["nobody's"], made["waits"]]
 
 
 # ---- events ----
