@@ -186,9 +186,16 @@ class Daemon:
     # ---- the HTTP API ----
 
     def call(
-        self, method: str, path: str, body: Any = None, *, query: Mapping[str, str] | None = None, token: bool = True
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        token: bool | str = True,
     ) -> Answer:
-        """One call; bytes are sent as they are, anything else as JSON. OSError when nothing listens."""
+        """One call; bytes are sent as they are, anything else as JSON; `token`: the node's, none, or this one. OSError
+        when nothing listens."""
         target = path + ("?" + urlencode(query) if query else "")
         connection = self._connection()
         try:
@@ -262,13 +269,14 @@ class Daemon:
 
     # ---- the command line ----
 
-    def cli(self, *arguments: str, timeout: float = RUN_SECONDS) -> Result:
-        """`aegis ...` as the daemon's own user, pointed at this daemon."""
+    def cli(self, *arguments: str, timeout: float = RUN_SECONDS, token: str | None = None) -> Result:
+        """`aegis ...` as the daemon's own user, pointed at this daemon; with a token in place of the node's."""
         environment = {
             **self._environment(),
             "AEGIS_API_URL": f"http://{self.address[0]}:{self.address[1]}",
             "AEGIS_API_TOKEN_FILE": str(self._token_path()),
             "NO_COLOR": "1",
+            **({} if token is None else {"AEGIS_API_TOKEN": token}),
         }
         argv = [*self._python.argv, "-m", "aegis", *arguments]
         return self.network.run(argv, timeout=timeout, uid=SERVER_UID, env=environment, cwd=self._python.cwd)
@@ -312,7 +320,9 @@ class Daemon:
     def _token_path(self) -> Path:
         return self.state / "api-token"
 
-    def _headers(self, token: bool) -> dict[str, str]:
+    def _headers(self, token: bool | str) -> dict[str, str]:
+        if isinstance(token, str):
+            return {"Authorization": f"Bearer {token}"}
         return {"Authorization": f"Bearer {self._token_path().read_text().strip()}"} if token else {}
 
     def _connection(self) -> http.client.HTTPConnection:
