@@ -3,7 +3,8 @@
 The rules to know: a manifest says only where a secret is; what is stored and shown is that. The value is looked up for
 each container anew, is in that container's environment and nowhere else, and from then on is blanked out of everything
 that is stored (`concealed`) and everything a model is told, whoever says it: an agent that prints its environment is
-nothing unusual. It is text that is compared: what an agent writes backwards, in base64, or in two pieces is not found.
+nothing unusual. So are the daemon's own keys of containers (`aegis.domain.own_keys`), always. It is text that is
+compared: what an agent writes backwards, in base64, or in two pieces is not found.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from dataclasses import fields, is_dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, Final, TypeVar, cast
 
+from aegis.domain.events import Event
 from aegis.domain.manifest import AgentManifest
+from aegis.domain.own_keys import PATTERN as OWN_KEY
 from aegis.errors import Denied, SecretUnavailable
 from aegis.ports import Secrets, Store
 
+FILE_EVENTS: Final = "file."
 HIDDEN: Final = "***"
 SHORTEST_CHARACTERS: Final = 6  # of a value: a shorter one would blank half of every output
 KNOWN_MAX: Final = 10_000  # different values in one life of the daemon
@@ -31,7 +35,7 @@ class AgentSecrets:
         self._store = store
         self._paths = tuple(paths)
         self._known: dict[str, None] = {}
-        self._pattern: re.Pattern[str] | None = None
+        self._pattern = OWN_KEY
 
     def check(self, manifest: AgentManifest) -> None:
         """Denied for a path that agents may not name; SecretUnavailable without a store."""
@@ -77,14 +81,13 @@ class AgentSecrets:
             )
         self._known[value] = None
         longest_first = sorted(self._known, key=len, reverse=True)  # one may be the beginning of another
-        self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+        self._pattern = re.compile("|".join([*map(re.escape, longest_first), OWN_KEY.pattern]))
 
     def concealed(self, value: T) -> T:
         """`value` of the same kind without what is known: texts, mappings, lists, tuples and dataclasses of such."""
-        return value if self._pattern is None else cast(T, self._concealed(value))
+        return cast(T, self._concealed(value))
 
     def _concealed(self, value: Any) -> Any:
-        assert self._pattern is not None
         if isinstance(value, str) and type(value) is str:
             return self._pattern.sub(HIDDEN, value)
         if isinstance(value, Mapping):
@@ -93,6 +96,8 @@ class AgentSecrets:
             return [self._concealed(inner) for inner in value]
         if isinstance(value, tuple):
             return tuple(self._concealed(inner) for inner in value)
+        if isinstance(value, Event) and value.kind.startswith(FILE_EVENTS) and not self._known:
+            return value  # there are thousands a second, and no name of a file has a key of ours in it
         if is_dataclass(value) and not isinstance(value, type):
             old = {each.name: getattr(value, each.name) for each in fields(value) if each.init}
             new = {name: self._concealed(inner) for name, inner in old.items()}

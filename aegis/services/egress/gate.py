@@ -8,7 +8,6 @@ read them is no loss, since the way out is theirs.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 
 from aegis.domain.execution import Execution
 from aegis.domain.manifest import NetworkMode
+from aegis.domain.own_keys import own_key
 from aegis.errors import Conflict
 from aegis.ports import Clock
 from aegis.services.egress.ledger import Ledger, Put
@@ -25,7 +25,6 @@ from aegis.services.egress.session import EgressSession, Rules, Totals
 from aegis.services.recorder import Journal
 
 TELL_SECONDS: Final = 5.0
-KEY_DIGITS: Final = 40  # 160 bits, hexadecimal
 DIRECT: Final = ("localhost", "127.0.0.1", "::1")
 
 
@@ -82,8 +81,7 @@ class EgressGate:
         return session
 
     def key(self, execution_id: str) -> str:
-        message = b"aegis egress\0" + execution_id.encode("utf-8", "surrogateescape")
-        return hmac.new(self._settings.secret, message, hashlib.sha256).hexdigest()[:KEY_DIGITS]
+        return own_key(self._settings.secret, "egress", execution_id)
 
     def environment(self, execution: Execution, proxy: str, *direct: str) -> Mapping[str, str]:
         """What tells programs of the proxy at `proxy` (HOST:PORT); nothing where there is nowhere to go. Both cases of

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from aegis.domain.events import Event
 from aegis.domain.execution import ExecutionState
 from aegis.domain.manifest import ExecutionPlan, ScriptValidator, SemanticValidator
+from aegis.domain.own_keys import own_key
 from aegis.errors import Denied, SecretUnavailable
-from aegis.services.agent_secrets import AgentSecrets
+from aegis.services.agent_secrets import HIDDEN, AgentSecrets
 from tests.support.fakes_model import FakeModel, answer, call
 from tests.support.world import World
 
@@ -152,3 +155,23 @@ async def test_it_is_blanked_out_of_texts_wherever_they_are_and_nothing_else_cha
     )
     same = Pair("nothing of it", 1.5)
     assert found.concealed(same) is same
+
+
+def test_the_daemons_own_keys_are_blanked_out_whoever_prints_them() -> None:
+    """Without a store, and beside its secrets; nobody has to remember which were given."""
+    key = own_key(b"s" * 32, "egress", "an execution")
+    printed = f"https_proxy=http://an-execution:{key}@10.97.0.1:3128\n"
+    hidden = f"https_proxy=http://an-execution:{HIDDEN}@10.97.0.1:3128\n"
+    nobody = AgentSecrets()
+    assert nobody.concealed(printed) == hidden
+    told = Event("dispatch.completed", datetime.now(UTC), data={"stdout": printed, "lines": [printed]})
+    assert nobody.concealed(told).data == {"stdout": hidden, "lines": [hidden]}
+    almost = key[:-1]  # cut off: it opens nothing
+    assert nobody.concealed(almost) == almost
+
+
+async def test_they_are_so_beside_the_secrets_of_manifests() -> None:
+    world = World.make(FakeModel([]), secrets=(known := secrets()))
+    await known.environment(asking(world).manifest)
+    key = own_key(b"s" * 32, "egress", "an execution")
+    assert known.concealed(f"{VALUE} {key}") == f"{HIDDEN} {HIDDEN}"
