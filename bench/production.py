@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import time
 from collections.abc import Sequence
@@ -88,16 +87,12 @@ class AuditTrail:
         self._stream.writelines([f"{record!r}\n" for record in batch])
 
 
-async def open_volume(
-    volume: Volume, options: argparse.Namespace, trail: AuditTrail, ledgers: list[Ledger]
-) -> FileSystem:
-    """The backend with all of its layers. Its ledger, which may be counting still, is put to the others: whoever closes
-    the file system closes them."""
+async def open_volume(volume: Volume, options: argparse.Namespace, trail: AuditTrail) -> FileSystem:
+    """The backend with all of its layers."""
     meta = options.state_dir / "meta" / volume.path.strip("/").replace("/", ".")
     meta.mkdir(mode=0o700, parents=True, exist_ok=True)
     ledger = Ledger(QUOTA_BYTES)
-    await ledger.open(os.fsencode(volume.directory), meta / "account")
-    ledgers.append(ledger)
+    await ledger.recount(volume.directory)
     return build_stack(
         LocalFileSystem(str(volume.directory), meta=str(meta), durability=volume.durability),
         identity=SquashTo(options.uid, options.uid),
@@ -124,8 +119,7 @@ async def serve(options: argparse.Namespace, trail: AuditTrail) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     secret = handle_secret(options.state_dir)
     exports = ExportTable(secret)
-    ledgers: list[Ledger] = []
-    stacks = [await open_volume(volume, options, trail, ledgers) for volume in options.export]
+    stacks = [await open_volume(volume, options, trail) for volume in options.export]
     for number, (volume, stack) in enumerate(zip(options.export, stacks, strict=True), start=1):
         path = volume.path.encode()
         exports.attach(Export(path=path, key=derived_export_key(secret, path), fs=stack, fsid=number))
@@ -153,8 +147,6 @@ async def serve(options: argparse.Namespace, trail: AuditTrail) -> None:
     await server.close()
     for stack in stacks:
         await stack.close()
-    for ledger in ledgers:
-        await ledger.close()
 
 
 def main() -> None:
