@@ -11,7 +11,7 @@ time only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from nfsd.errors import Nfs3Error
@@ -124,6 +124,12 @@ class ExportTable:
         self._codec = HandleCodec(secret)
         self._by_key: dict[bytes, Export] = {}
         self._by_path: dict[bytes, Export] = {}
+        self._elsewhere: Collection[bytes] = ()
+
+    def served_elsewhere(self, keys: Collection[bytes]) -> None:
+        """Export keys that other processes of this server own: a handle of theirs is no stale one, it is another
+        device's (`XDEV` for the second handle of RENAME and LINK)."""
+        self._elsewhere = keys
 
     def __iter__(self) -> Iterator[Export]:
         return iter(self._by_path.values())
@@ -196,6 +202,8 @@ class ExportTable:
     def _find(self, handle: bytes) -> tuple[Export, Node]:
         key, fileid, generation = self._codec.decode(handle)
         export = self._by_key.get(key)
+        if export is None and key in self._elsewhere:
+            raise Nfs3Error(Nfsstat3.NFS3ERR_XDEV, "its export is served by another process")
         if export is None:
             raise Nfs3Error(Nfsstat3.NFS3ERR_STALE, "its export is not attached")
         found = export.fs.find(fileid, generation)

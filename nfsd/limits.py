@@ -79,6 +79,20 @@ BUSY_POLL_SECONDS_MAX = 0.0002
 # From the first byte of a record to its last, and for the first record after connect: a stalled peer loses its place.
 RECORD_SECONDS_MAX = 60
 
+# --- several worker processes -----------------------------------------------------------------------------------------
+# More would be more than the cores of most hosts; each holds a socket to each other.
+WORKERS_MAX = 64
+# Calls, and their bytes, that one worker has given to another and that are not answered; further ones wait where they
+# came in, as many for each connection as CALLS_IN_FLIGHT_MAX says.
+LINK_CALLS_MAX = 1024
+LINK_BYTES_MAX = 32 * MIB
+# What stands before a record on its way to its owner: a number, and the client's port and address.
+LINK_HEAD_BYTES_MAX = 128
+# Calls in a row for one other worker after which a connection moves there. A move costs about as much as ten of them.
+HANDOVER_CALLS_MIN = 128
+# One message between the supervisor and a worker: a connection and what was received on it, RECEIVE_BYTES_IDLE at most.
+CHANNEL_MESSAGE_BYTES_MAX = 128 * KIB
+
 # --- handles ----------------------------------------------------------------------------------------------------------
 # Handles whose node is remembered, over all exports: about 500 bytes each. A forgotten one is searched for in its tree.
 KNOWN_HANDLES_MAX = 262_144

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nfsd.exports import export_path
-from nfsd.limits import BUSY_POLL_SECONDS_MAX, MNTPATH_BYTES_MAX
+from nfsd.limits import BUSY_POLL_SECONDS_MAX, MNTPATH_BYTES_MAX, WORKERS_MAX
 from nfsd.server.access import parse_network
 
 DEFAULT_LISTEN = ("127.0.0.1", 2049)
@@ -67,6 +67,9 @@ class Options:
     busy_poll_seconds: float
     log_level: str
     allow_root: bool
+    workers: int = 1
+    arguments: tuple[str, ...] = ()
+    """The command line, for the worker processes."""
 
 
 def parse(arguments: list[str]) -> Options:
@@ -97,6 +100,8 @@ def parse(arguments: list[str]) -> Options:
         busy_poll_seconds=given.busy_poll / 1e6,
         log_level=given.log_level,
         allow_root=given.allow_root,
+        workers=given.workers,
+        arguments=tuple(arguments),
     )
 
 
@@ -172,6 +177,11 @@ def _parser() -> argparse.ArgumentParser:
         "clients that send one call at a time (default: %(default)s; 0: never; not with uvloop)",
     )  # fmt: skip
     how.add_argument(
+        "--workers", type=workers_option, default=1, metavar="NUMBER",
+        help="serve with that many processes, each export by one of them: for several busy exports on several cores "
+        "(default: 1; more than there are exports are not started)",
+    )  # fmt: skip
+    how.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="what goes to standard error"
     )
     how.add_argument("--allow-root", action="store_true", help="run although the user is root")
@@ -232,6 +242,12 @@ def microseconds_option(text: str) -> int:
         raise argparse.ArgumentTypeError(
             f"{text!r}: wanted microseconds, a number from 0 (never) to {_BUSY_POLL_MICROSECONDS_MAX}"
         )
+    return int(text)
+
+
+def workers_option(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= WORKERS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted a number of processes from 1 to {WORKERS_MAX}")
     return int(text)
 
 

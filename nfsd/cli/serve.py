@@ -40,12 +40,20 @@ def run(options: Options) -> int:
         check_user(options)
         for export in options.exports:
             check_directory(export.directory, options.read_only)
+        workers = min(options.workers, len(options.exports))
         with asyncio.Runner(loop_factory=loop_factory(options.loop, options.busy_poll_seconds)) as runner:
-            runner.run(serve(options))
+            runner.run(serve(options) if workers == 1 else supervise(options, workers))
     except (ServeError, StateError, ListenError) as error:
         print(f"nfsd: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+async def supervise(options: Options, workers: int) -> None:
+    """As `serve`, with the exports dealt out to that many processes. Imported only then: one process pays nothing."""
+    from nfsd.cli.supervisor import Supervisor
+
+    await Supervisor(options, workers).run()
 
 
 def check_user(options: Options) -> None:
@@ -104,7 +112,7 @@ async def serve(options: Options) -> None:
             exports.attach(await open_export(export, options, secret, meta, ledgers))
         await server.start()
         spare_the_collector()
-        announce(options, server)
+        announce(options, server.addresses)
         await stop.wait()
     finally:
         await server.close()
@@ -175,12 +183,12 @@ def spare_the_collector() -> None:
     gc.set_threshold(100_000, 50, 50)
 
 
-def announce(options: Options, server: NfsServer) -> None:
+def announce(options: Options, addresses: list[tuple[str, int]]) -> None:
     """The line that says "ready" on standard output, and for people how to mount it on standard error."""
     paths = ", ".join(os.fsdecode(export.path) for export in options.exports)
-    where = ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in server.addresses)
+    where = ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses)
     print(f"nfsd: serving {paths} on {where}", flush=True)
-    host, port = server.addresses[0]
+    host, port = addresses[0]
     if host in ("0.0.0.0", "::"):  # noqa: S104  # compared, not bound
         host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
     host = f"[{host}]" if ":" in host else host

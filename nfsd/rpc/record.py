@@ -36,6 +36,11 @@ Record = tuple[bytearray, int, int]
 _MARK = struct.Struct(">I")
 
 
+def marked_record(buf: bytearray, start: int, end: int) -> bytes:
+    """The record `buf[start:end]` as it goes over a stream: in one fragment."""
+    return _MARK.pack(LAST_FRAGMENT | end - start) + memoryview(buf)[start:end]
+
+
 class BufferPool:
     """Spare large receive buffers, shared by the connections of a server.
 
@@ -72,9 +77,12 @@ class RecordBuffer:
         pool: BufferPool | None = None,
         *,
         idle_bytes: int = RECEIVE_BYTES_IDLE,
-        record_bytes_max: int = RECORD_BYTES_MAX,
+        record_bytes_max: int | None = None,
     ) -> None:
-        """`pool` is shared between connections; its buffers must hold a mark and `record_bytes_max` bytes."""
+        """`pool` is shared between connections; its buffers must hold a mark and `record_bytes_max` bytes (None:
+        what they hold, or `RECORD_BYTES_MAX` without a pool)."""
+        if record_bytes_max is None:
+            record_bytes_max = RECORD_BYTES_MAX if pool is None else pool.buffer_bytes - MARK_BYTES
         self._pool = BufferPool(MARK_BYTES + record_bytes_max) if pool is None else pool
         if self._pool.buffer_bytes < MARK_BYTES + record_bytes_max:
             raise ValueError(f"pool buffers of {self._pool.buffer_bytes} bytes cannot hold a record")
@@ -146,6 +154,14 @@ class RecordBuffer:
     def buffered_bytes(self) -> int:
         """Bytes received that are not part of a record handed out; 0 between two records."""
         return self._written - self._scanned + (len(self._joined) if self._joined is not None else 0)
+
+    def rest(self) -> bytes:
+        """What was received and belongs to no record handed out, as a stream that another `RecordBuffer` takes up: the
+        fragments of the record under way become one."""
+        raw = bytes(memoryview(self._buf)[self._scanned : self._written])
+        if self._joined is None:
+            return raw
+        return _MARK.pack(len(self._joined)) + self._joined + raw
 
     @property
     def held_bytes(self) -> int:

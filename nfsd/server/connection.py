@@ -27,11 +27,12 @@ from nfsd.limits import (
     CALLS_IN_FLIGHT_MAX,
     CALLS_PER_TURN_MAX,
     CONNECTION_IDLE_SECONDS,
+    RECEIVE_BYTES_IDLE,
     RECORD_SECONDS_MAX,
     SEND_BUFFER_BYTES_MAX,
 )
 from nfsd.rpc.program import Finished, Reply
-from nfsd.rpc.record import BufferPool, Record, RecordBuffer
+from nfsd.rpc.record import MARK_BYTES, BufferPool, Record, RecordBuffer, marked_record
 from nfsd.server.logs import LimitedLog
 from nfsd.server.output import Output, Segment
 from nfsd.server.stats import ServerStats
@@ -64,12 +65,14 @@ class Shared:
     buffers: BufferPool
     waiting: set[asyncio.Task[None]]
     """Calls that wait for blocking work. The server's, not the connection's: they outlive it."""
+    calls_in_flight_max: int = CALLS_IN_FLIGHT_MAX
 
 
 class Connection:
     """Owns the socket from construction to `close()`; starts reading at once."""
 
-    def __init__(self, connected: socket.socket, peer: Peer, shared: Shared) -> None:
+    def __init__(self, connected: socket.socket, peer: Peer, shared: Shared, received: bytes = b"") -> None:
+        """`received`: what `leave` of another `Connection` on the same socket handed over."""
         self.peer = peer
         self._socket = connected
         self._fd = connected.fileno()
@@ -85,6 +88,10 @@ class Connection:
         self._opened_at = self._active_at = shared.loop.time()
         self._records_seen = 0
         self._partial: tuple[float, int] | None = None  # since when a record is incomplete, and which one it is
+        self._leave_to: Callable[[Connection, socket.socket, bytes], None] | None = None
+        if received:
+            self._received.space()[: len(received)] = received
+            self._records = self._received.feed(len(received))
         self._pump()
 
     # ---- receiving ----
@@ -130,7 +137,7 @@ class Connection:
                         break
                 elif reply is not None:
                     self._wait_for(cast(Awaitable[Finished], reply))
-                    if self._waiting >= CALLS_IN_FLIGHT_MAX:
+                    if self._waiting >= self._shared.calls_in_flight_max:
                         break
         finally:
             # Also when a record was no call at all: what stood before it is answered, and released by who sends it.
@@ -205,7 +212,9 @@ class Connection:
         if self._closed:
             return
         loop, pending_bytes = self._shared.loop, self._output.pending_bytes
-        blocked = pending_bytes >= SEND_BUFFER_BYTES_MAX or self._waiting >= CALLS_IN_FLIGHT_MAX
+        blocked = pending_bytes >= SEND_BUFFER_BYTES_MAX or self._waiting >= self._shared.calls_in_flight_max
+        leaving = self._leave_to is not None and not self._draining and self._unanswered_bytes() <= RECEIVE_BYTES_IDLE
+        blocked = blocked or leaving
         if self._records and not blocked and not self._continuing:
             self._continuing = True
             loop.call_soon(self._continue)
@@ -224,6 +233,36 @@ class Connection:
                 loop.remove_writer(self._fd)
         if self._draining and not self.busy:
             self.close()
+        elif leaving and not (self._waiting or self._sending_soon or pending_bytes):
+            self._hand_over()
+
+    # ---- to another process ----
+
+    def leave(self, to: Callable[[Connection, socket.socket, bytes], None]) -> None:
+        """Take no more calls; when those taken are answered and sent, give up the socket: `to(self, socket, rest)`.
+
+        `rest`: what was received and not answered, `RECEIVE_BYTES_IDLE` bytes at most; a larger record is answered here
+        first. The new owner of the socket constructs a `Connection` with both. A connection that ends before that, or
+        is drained, never calls `to`. `Shared.closed` is told in any case.
+        """
+        self._leave_to = to
+        self._shared.loop.call_soon(self._pump)
+
+    def _unanswered_bytes(self) -> int:
+        # A mark for each record, and one for the fragments of the record under way.
+        records = sum(end - start + MARK_BYTES for _, start, end in self._records)
+        return records + self._received.buffered_bytes + MARK_BYTES
+
+    def _hand_over(self) -> None:
+        to, connected = self._leave_to, self._socket
+        assert to is not None
+        rest = b"".join(marked_record(buf, start, end) for buf, start, end in self._records) + self._received.rest()
+        self._closed = True
+        self._shared.loop.remove_reader(self._fd)
+        self.count_sent()
+        self._records = []
+        to(self, connected, rest)
+        self._shared.closed(self)
 
     # ---- the end ----
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from nfsd.exports import ExportTable
-from nfsd.limits import CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX
+from nfsd.limits import CONNECTIONS_MAX
 from nfsd.mount3.program import MountProcedures
 from nfsd.mount3.types import MOUNT_PROGRAM, MOUNT_V3
 from nfsd.nfs3.const import NFS_PROGRAM, NFS_V3
@@ -35,6 +35,7 @@ from nfsd.procedures.table import nfs3_handlers
 from nfsd.rpc.program import CallName, Dispatcher
 from nfsd.rpc.record import BufferPool
 from nfsd.server.access import AccessRule
+from nfsd.server.admission import Admission
 from nfsd.server.connection import Connection, Peer, Shared
 from nfsd.server.listen import Listener, ListenError, bind
 from nfsd.server.logs import LimitedLog
@@ -76,14 +77,12 @@ class NfsServer:
         self.exports = exports
         self.stats = ServerStats()
         self._listen = list(listen)
-        self._access = AccessRule(allowed, reserved_ports_only=reserved_ports_only)
-        self._connections_max = connections_max
+        self._admission = Admission(AccessRule(allowed, reserved_ports_only=reserved_ports_only), connections_max)
         self._list_exports = list_exports
         self._replay_path = replay_file
         self._replay_file: ReplayFile | None = None
         self._listeners: list[Listener] = []
         self._connections: set[Connection] = set()
-        self._per_host: dict[str, int] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._quiet = asyncio.Event()
         self._shared: Shared | None = None
@@ -107,6 +106,11 @@ class NfsServer:
         After `drain_seconds` what is left is closed unanswered. The exports' file systems stay open: they are their
         owner's. Safe to call twice.
         """
+        await self._drain(drain_seconds)
+        if self._replay_file is not None:
+            self._replay_file.close()
+
+    async def _drain(self, drain_seconds: float) -> None:
         self._closing = True
         for listener in self._listeners:
             listener.close()
@@ -137,8 +141,6 @@ class NfsServer:
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-        if self._replay_file is not None:
-            self._replay_file.close()
 
     def _new_shared(self, loop: asyncio.AbstractEventLoop) -> Shared:
         dispatcher = Dispatcher(self._handler_failed)
@@ -170,39 +172,28 @@ class NfsServer:
         if shared is None:
             accepted.close()
             return
-        refusal = self._refusal(host, port)
+        refusal = self._admission.refusal(host, port)
         peer = Peer(host, port)
         if refusal is not None:
             self.stats.connections_refused += 1
             shared.peers_log.warning("refused a connection from %s: %s", peer, refusal)
-            _reset(accepted)
+            reset(accepted)
             return
         try:
-            _prepare(accepted)
+            prepare(accepted)
         except OSError as error:
             log.debug("connection %s ended before it began: %s", peer, error)
             accepted.close()
             return
         self.stats.connections_accepted += 1
-        self._per_host[host] = self._per_host.get(host, 0) + 1
+        self._admission.opened(host)
         self._connections.add(Connection(accepted, peer, shared))
         self.stats.connections = len(self._connections)
-
-    def _refusal(self, host: str, port: int) -> str | None:
-        if len(self._connections) >= self._connections_max:
-            return f"{self._connections_max} connections are open, which is the limit"
-        if self._per_host.get(host, 0) >= CONNECTIONS_PER_ADDRESS_MAX:
-            return f"{CONNECTIONS_PER_ADDRESS_MAX} connections from this address are open, which is the limit"
-        return self._access.refusal(host, port)
 
     def _closed(self, connection: Connection) -> None:
         self._connections.discard(connection)
         self.stats.connections = len(self._connections)
-        left = self._per_host[connection.peer.host] - 1
-        if left:
-            self._per_host[connection.peer.host] = left
-        else:
-            del self._per_host[connection.peer.host]
+        self._admission.closed(connection.peer.host)
         if not self._connections:
             self._quiet.set()
 
@@ -257,14 +248,15 @@ async def _flush_everything() -> None:
     await asyncio.get_running_loop().run_in_executor(None, os.sync)
 
 
-def _prepare(accepted: socket.socket) -> None:
+def prepare(accepted: socket.socket) -> None:
+    """What every connection's socket is set to. OSError: it ended before it began."""
     accepted.setblocking(False)
     # Replies are whole when they are sent: nothing to wait for (Nagle), and a vanished client has to be noticed.
     accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
-def _reset(refused: socket.socket) -> None:
+def reset(refused: socket.socket) -> None:
     """Close with RST: the peer's connect or first send fails at once, and nothing lingers here."""
     try:
         refused.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
