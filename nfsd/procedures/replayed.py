@@ -35,17 +35,14 @@ NOT_REPEATABLE = frozenset(
 )
 
 _BARE_SUCCESS: dict[int, bytes] = {
-    **dict.fromkeys((Proc.MKDIR, Proc.SYMLINK, Proc.MKNOD), encode_create(None, NO_ATTR, NO_WCC)),
+    **dict.fromkeys((Proc.CREATE, Proc.MKDIR, Proc.SYMLINK, Proc.MKNOD), encode_create(None, NO_ATTR, NO_WCC)),
     **dict.fromkeys((Proc.REMOVE, Proc.RMDIR), encode_wcc(NO_WCC)),
     Proc.RENAME: encode_rename(NO_WCC, NO_WCC),
     Proc.LINK: encode_link(NO_ATTR, NO_WCC),
 }
-"""Of the procedures whose waiting is a flush and nothing else. CREATE is not among them: it may wait for a truncation,
-and once it has had its whole effect, the ways in which clients use it may be repeated."""
-
-_DOUBTED_SUCCESS: dict[int, bytes] = {**_BARE_SUCCESS, Proc.CREATE: encode_create(None, NO_ATTR, NO_WCC)}
-"""Of the procedures that may have been cut off in the middle: a CREATE that is EXCLUSIVE makes the file first and keeps
-its verifier then, and between the two a repetition would find a file that is not its own."""
+"""Of the procedures that are written down before they are answered: their waiting is a flush and nothing else. Of
+CREATE it is so where the file must be new: UNCHECKED may wait for a truncation, and may be repeated. EXCLUSIVE may be
+repeated too, but not when it was cut off between making the file and keeping its verifier."""
 
 _DONE_TWICE: dict[int, bytes] = {
     **dict.fromkeys(
@@ -172,7 +169,8 @@ class ReplayGuard:
             cache.begin(key, now)
             return self._remembered(key, self._flushed(key, proc))
         journal = self._journal
-        if journal is not None and proc in _DOUBTED_SUCCESS and (proc != _CREATE or _must_be_new(buf, offset, end)):
+        written = journal is not None and proc in _BARE_SUCCESS and (proc != _CREATE or _must_be_new(buf, offset, end))
+        if journal is not None and written:
             journal.intended(key)
         body = handler(peer, credentials, buf, offset, end)
         if self._doubtful and key in self._doubtful:
@@ -184,7 +182,7 @@ class ReplayGuard:
                 journal.done(key, body)
         elif isinstance(body, Awaitable):
             cache.begin(key, now)
-            if journal is not None and type(body) is Waiting and proc in _BARE_SUCCESS:
+            if journal is not None and written and type(body) is Waiting:
                 if body.executed:
                     journal.begun(key)
                 else:
@@ -206,7 +204,7 @@ class ReplayGuard:
         if isinstance(results, bytes) and results.startswith(_DONE_TWICE[proc]):
             if self._flush is not None:
                 await self._flush()
-            return _DOUBTED_SUCCESS[proc]
+            return _BARE_SUCCESS[proc]
         return results
 
     async def _remembered(self, key: Key, pending: Awaitable[Body]) -> Body:

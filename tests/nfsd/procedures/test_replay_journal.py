@@ -19,7 +19,7 @@ from nfsd.rpc.auth import ANONYMOUS
 from nfsd.rpc.replay import Key, replay_key
 
 ARGUMENTS = bytearray(b"a handle and a name.")
-WAITING = (Proc.MKDIR, Proc.SYMLINK, Proc.MKNOD, Proc.REMOVE, Proc.RMDIR, Proc.RENAME, Proc.LINK)
+WAITING = (Proc.CREATE, Proc.MKDIR, Proc.SYMLINK, Proc.MKNOD, Proc.REMOVE, Proc.RMDIR, Proc.RENAME, Proc.LINK)
 
 
 class Peer:
@@ -70,6 +70,13 @@ class World:
 
 def key(proc: Proc) -> Key:
     return replay_key(Peer.host, ANONYMOUS.uid, 7, 100003, 3, int(proc), ARGUMENTS, 0, len(ARGUMENTS))
+
+
+def create(how: Createmode3, name: bytes) -> bytearray:
+    """The arguments of a CREATE."""
+    verifier = b"verifier" if how is Createmode3.EXCLUSIVE else None
+    where = t.Diropargs3(bytes(HANDLE_BYTES), name)
+    return bytearray(bytes(t.Create3Args(where, (how, None if verifier else t.Sattr3(mode=0o644), verifier))))
 
 
 async def soon(value: Any) -> Any:
@@ -141,11 +148,15 @@ async def test_when_its_file_was_found_and_it_waits_for_its_flush_it_is_written_
     assert world.journal.told[1:] == [(key(Proc.REMOVE), b"results")]
 
 
-async def test_a_create_is_never_claimed_unanswered() -> None:
-    """It may be waiting for a truncation, which a repetition does again; its usual modes may be repeated."""
-    world = World()
-    pending = world.call(Proc.CREATE, waiting())
-    assert world.journal.told == []
+@pytest.mark.parametrize("how", list(Createmode3))
+async def test_a_create_that_may_wait_for_a_truncation_is_never_claimed_unanswered(how: Createmode3) -> None:
+    """UNCHECKED: a repetition cuts the file off again. One that must be new waits for its flush as the others do."""
+    world, arguments = World(), create(how, b"name")
+    call = (7, 100003, 3, int(Proc.CREATE))
+    pending = world.guard(lambda *_: waiting(), Peer(), call, ANONYMOUS, arguments, 0, len(arguments))
+    claimed = replay_key(Peer.host, ANONYMOUS.uid, 7, 100003, 3, int(Proc.CREATE), arguments, 0, len(arguments))
+    assert world.journal.told == ([] if how is Createmode3.UNCHECKED else [(claimed, None)])
+    assert isinstance(pending, Awaitable)
     await pending
 
 
@@ -158,7 +169,7 @@ def failed(proc: Proc) -> bytes:
     return encode_failure(proc, again)
 
 
-@pytest.mark.parametrize("proc", [*WAITING, Proc.CREATE])
+@pytest.mark.parametrize("proc", WAITING)
 async def test_what_may_have_been_done_is_done_again_and_a_failure_of_the_second_time_is_success(proc: Proc) -> None:
     world = World(Kept(key(proc), None, 5.0, executed=False))
     body = await world.call(proc, failed(proc))
@@ -184,12 +195,8 @@ async def test_the_same_failure_of_any_other_call_is_a_failure(proc: Proc) -> No
 @pytest.mark.parametrize("how", list(Createmode3))
 @pytest.mark.parametrize("name", [b"n", b"name", b"a longer name"])
 def test_a_create_is_intended_unless_it_may_be_done_twice(how: Createmode3, name: bytes) -> None:
-    world = World()
-    verifier = b"verifier" if how is Createmode3.EXCLUSIVE else None
-    new = t.Create3Args(
-        t.Diropargs3(bytes(HANDLE_BYTES), name), (how, None if verifier else t.Sattr3(mode=0o644), verifier)
-    )
-    arguments = bytearray(b"before" + bytes(new) + b"behind")
+    world, new = World(), create(how, name)
+    arguments = bytearray(b"before" + new + b"behind")
     call = (7, 100003, 3, int(Proc.CREATE))
     world.guard(lambda *_: b"results", Peer(), call, ANONYMOUS, arguments, 6, len(arguments) - 6)
     assert (world.journal.at is None) is (how is Createmode3.UNCHECKED)
