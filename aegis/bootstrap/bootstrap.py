@@ -14,21 +14,20 @@ from __future__ import annotations
 import codecs
 import json
 import os
-import random
+import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, List, Mapping, NoReturn, Optional, Set, Tuple  # noqa: UP035 - Python 3.8
-from urllib.parse import urlencode, urlsplit
 
-if not os.environ.get("AEGIS_ORCHESTRATOR_URL", "").lower().startswith("https:"):
-    sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]  # a fifth of our start, and http.client can do without
-import http.client
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # nothing evaluates annotations; what is imported here is on the way to the agent's first command
+    from collections.abc import Callable, Mapping
+    from typing import Any, NoReturn
 
-Json = Dict[str, Any]  # noqa: UP006 - evaluated on Python 3.8
-Tell = Callable[[Json], bool]
+    Json = dict[str, Any]
 
 REPLY_BYTES_MAX = 64 * 1024 * 1024  # a final response carries the whole conversation
 OUTPUT_BYTES_DEFAULT = 512 * 1024
@@ -45,6 +44,7 @@ STREAM_PATIENCE_SECONDS = 5.0
 EXIT_NOT_RUN = -1
 EXIT_CANNOT_EXECUTE = 126  # as a shell would say
 EXIT_NOT_FOUND = 127
+ADDRESS = re.compile(r"(https?)://(\[[^\s\]]+\]|[^\s/:@?#\[\]]+)(?::([0-9]{1,5}))?(/[^\s?#]*)?", re.IGNORECASE)
 RETRIED_STATUSES = (408, 425, 429)  # besides every 5xx
 
 
@@ -61,35 +61,33 @@ class GaveUp(Exception):
 
 
 class Orchestrator:
-    """One base address and one token. http.client is used directly: it knows no proxies and follows no redirects, so
-    the token goes where it was meant to, whatever `HTTP_PROXY` says."""
+    """One base address and one token. HTTP/1.0, but not by http.client, whose import would be half of our start. No
+    proxy is asked and no redirect followed, so the token goes where it was meant to, whatever `HTTP_PROXY` says."""
 
     def __init__(self, base_url: str, token: str, execution_id: str, llm_timeout_seconds: float) -> None:
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        match = ADDRESS.fullmatch(base_url)
+        if match is None:
             raise GaveUp(f"AEGIS_ORCHESTRATOR_URL is {base_url!r}, wanted http://HOST:PORT")
-        self._tls = parts.scheme == "https"
-        self._host: str = parts.hostname
-        self._port = parts.port
-        self._prefix = parts.path.rstrip("/") + "/v1/dispatch-gateway"
+        scheme, host, port, path = match.groups()
+        self._tls = scheme.lower() == "https"
+        self._host: str = host.strip("[]")
+        self._port = int(port or (443 if self._tls else 80))
+        self._prefix = (path or "").rstrip("/") + "/v1/dispatch-gateway"
         # Naming the execution lets the orchestrator check the token before it reads a body.
-        self._headers = {
-            "Authorization": f"Bearer {token}",
-            "X-Aegis-Execution": execution_id,
-            "Accept": "application/json",
-            "Connection": "close",
-        }
+        self._headers = (
+            f"Host: {host}:{self._port}\r\nAuthorization: Bearer {token}\r\n"
+            f"X-Aegis-Execution: {execution_id}\r\nAccept: application/json\r\nConnection: close\r\n"
+        )
         self._attempt_seconds = llm_timeout_seconds + ANSWER_SLACK_SECONDS
         self._call_seconds = 2 * llm_timeout_seconds + OUTAGE_SECONDS
 
     def task(self, execution_id: str, iteration: int) -> Json:
-        query = urlencode({"execution_id": execution_id, "iteration": iteration})
-        return self._call("GET", f"{self._prefix}/task?{query}", None)
+        return self._call("GET", f"{self._prefix}/task?execution_id={execution_id}&iteration={iteration}", None)
 
     def post(self, message: Mapping[str, Any]) -> Json:
         return self._call("POST", self._prefix, json.dumps(message).encode("ascii"))
 
-    def _call(self, method: str, path: str, body: Optional[bytes]) -> Json:  # noqa: UP045
+    def _call(self, method: str, path: str, body: bytes | None) -> Json:
         """Repeat until answered or the deadline: GaveUp when refused for good, or when time is up."""
         deadline = time.monotonic() + self._call_seconds
         backoff = BACKOFF_FIRST_SECONDS
@@ -103,9 +101,9 @@ class Orchestrator:
                 if not is_retryable(status, answer):
                     raise GaveUp(f"{method} {path}: {reason}")
                 wait = retry_after
-            except (OSError, http.client.HTTPException, ValueError) as error:
+            except (OSError, ValueError) as error:
                 reason = f"{type(error).__name__}: {error}"
-            pause = max(wait, backoff * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, keeps no secret
+            pause = max(wait, backoff * (0.5 + os.urandom(1)[0] / 510))  # not all containers at the same moment
             if time.monotonic() + pause >= deadline:
                 raise GaveUp(f"{method} {path}: no usable answer within {self._call_seconds:.0f} s, last: {reason}")
             say(f"trying again in {pause:.1f} s: {reason}")
@@ -117,37 +115,42 @@ class Orchestrator:
         body = json.dumps(message).encode("ascii")
         try:
             status, _, _ = self._attempt("POST", self._prefix, body, STREAM_PATIENCE_SECONDS)
-        except (OSError, http.client.HTTPException, GaveUp):
+        except (OSError, ValueError, GaveUp):
             return True
         return not 400 <= status < 500
 
-    def _attempt(
-        self,
-        method: str,
-        path: str,
-        body: Optional[bytes],  # noqa: UP045
-        seconds: Optional[float] = None,  # noqa: UP045
-    ) -> Tuple[int, float, bytes]:  # noqa: UP006
-        connection: http.client.HTTPConnection
-        if self._tls:
-            connection = http.client.HTTPSConnection(self._host, self._port, timeout=seconds or self._attempt_seconds)
-        else:
-            connection = http.client.HTTPConnection(self._host, self._port, timeout=seconds or self._attempt_seconds)
+    def _attempt(self, method: str, path: str, body: bytes | None, seconds: float = 0) -> tuple[int, float, bytes]:
+        kind = "" if body is None else f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        connection = socket.create_connection((self._host, self._port), seconds or self._attempt_seconds)
         try:
-            headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
-            connection.request(method, path, body, headers)
-            response = connection.getresponse()
-            answer = response.read(REPLY_BYTES_MAX + 1)
-            if len(answer) > REPLY_BYTES_MAX:
-                raise GaveUp(f"{method} {path}: the answer is longer than {REPLY_BYTES_MAX} bytes")
-            wanted = response.getheader("Content-Length", "")
-            if wanted.isdigit() and len(answer) < int(wanted):  # read(n) does not notice a cut by itself
-                raise http.client.IncompleteRead(answer, int(wanted) - len(answer))
-            retry_after = response.getheader("Retry-After", "")
-            wait = min(float(retry_after), BACKOFF_MAX_SECONDS) if retry_after.isdigit() else 0.0
-            return response.status, wait, answer
+            if self._tls:
+                import ssl
+
+                connection = ssl.create_default_context().wrap_socket(connection, server_hostname=self._host)
+            connection.sendall(f"{method} {path} HTTP/1.0\r\n{self._headers}{kind}\r\n".encode() + (body or b""))
+            with connection.makefile("rb") as stream:
+                answer = stream.read(REPLY_BYTES_MAX + 1)
         finally:
             connection.close()
+        status, headers, body_read = split_answer(answer)
+        retry_after = headers.get("retry-after", "")
+        return status, min(float(retry_after), BACKOFF_MAX_SECONDS) if retry_after.isdigit() else 0.0, body_read
+
+
+def split_answer(answer: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of all that came on a connection. ValueError for what is no answer, or is cut short."""
+    head, blank, body = answer.partition(b"\r\n\r\n")
+    match = re.match(rb"HTTP/1\.[01] ([0-9]{3})\b", head)
+    if match is None or not blank:
+        raise ValueError("no HTTP answer")
+    fields = [line.partition(":") for line in head.decode("latin-1").split("\r\n")[1:]]
+    headers = {name.strip().lower(): value.strip() for name, _, value in fields}
+    wanted = headers.get("content-length", "")
+    if len(answer) > REPLY_BYTES_MAX:
+        raise GaveUp(f"an answer is longer than {REPLY_BYTES_MAX} bytes")
+    if wanted.isdigit() and len(body) < int(wanted):
+        raise ValueError(f"the answer ends after {len(body)} of {wanted} bytes")
+    return int(match[1]), headers, body
 
 
 def parse_object(answer: bytes) -> Json:
@@ -215,7 +218,7 @@ class Tail:
                 self._skipped += over
                 del self._fresh[:over]
 
-    def news(self) -> Tuple[str, int]:  # noqa: UP006
+    def news(self) -> tuple[str, int]:
         """What has come since the last call, at most `STREAM_BYTES` of it; and how many bytes before that are left out.
         A character whose rest is still to come is kept for the next time."""
         with self._lock:
@@ -237,7 +240,7 @@ class Stream:
     """Tells a command's output while it runs, from a thread of its own: each half second, rarer the longer it runs. The
     result is what counts, so nothing here is repeated, and nobody waits for it."""
 
-    def __init__(self, tell: Tell, out: Tail, err: Tail) -> None:
+    def __init__(self, tell: Callable[[Json], bool], out: Tail, err: Tail) -> None:
         self._tell = tell
         self._tails = (out, err)
         self._ended = threading.Event()
@@ -262,9 +265,9 @@ class Stream:
 class Commands:
     """Runs commands, each in a process group of its own, and can kill all of them."""
 
-    def __init__(self, tell: Optional[Callable[[str, Json], bool]] = None) -> None:  # noqa: UP045
+    def __init__(self, tell: Callable[[str, Json], bool] | None = None) -> None:
         """`tell`: where the output of a dispatch goes while it runs; see `Stream`."""
-        self._groups: Set[int] = set()  # noqa: UP006
+        self._groups: set[int] = set()
         self.tell = tell
 
     def run(self, dispatch: Mapping[str, Any]) -> Json:
@@ -289,7 +292,7 @@ class Commands:
         result["duration_ms"] = int((time.monotonic() - started) * 1000)
         return result
 
-    def _execute(self, argv: List[str], cwd: str, dispatch: Mapping[str, Any]) -> Json:  # noqa: UP006
+    def _execute(self, argv: list[str], cwd: str, dispatch: Mapping[str, Any]) -> Json:
         timeout = float(dispatch.get("timeout_secs") or 60)
         bytes_max = min(int(dispatch.get("max_output_bytes") or OUTPUT_BYTES_DEFAULT), OUTPUT_BYTES_MAX)
         process = subprocess.Popen(
@@ -324,7 +327,7 @@ class Commands:
             stderr = f"{stderr.rstrip()}\n{note}".lstrip()
         return outcome(code, stdout, stderr, out.truncated or err.truncated)
 
-    def _stream(self, dispatch: Mapping[str, Any], out: Tail, err: Tail) -> Optional[Stream]:  # noqa: UP045
+    def _stream(self, dispatch: Mapping[str, Any], out: Tail, err: Tail) -> Stream | None:
         tell, dispatch_id = self.tell, str(dispatch.get("dispatch_id"))
         return None if tell is None else Stream(lambda news: tell(dispatch_id, news), out, err)
 
@@ -339,11 +342,10 @@ class Commands:
             self._kill(group)
 
 
-def environment_for(additions: Mapping[str, Any]) -> Dict[str, str]:  # noqa: UP006
+def environment_for(additions: Mapping[str, Any]) -> dict[str, str]:
     """The container's own without the dispatch token: a command has no business with it, and often prints its own."""
-    environment = {key: value for key, value in os.environ.items() if key != "AEGIS_DISPATCH_TOKEN"}
-    environment.update({str(key): str(value) for key, value in additions.items()})
-    return environment
+    own = {key: value for key, value in os.environ.items() if key != "AEGIS_DISPATCH_TOKEN"}
+    return {**own, **{str(key): str(value) for key, value in additions.items()}}
 
 
 def outcome(exit_code: int, stdout: str = "", stderr: str = "", truncated: bool = False) -> Json:
@@ -406,13 +408,12 @@ def main() -> int:
         identity = {"type": "dispatch_output", "execution_id": execution_id}
         commands.tell = lambda dispatch_id, news: orchestrator.tell({**identity, "dispatch_id": dispatch_id, **news})
         run_iteration(orchestrator, commands, execution_id, iteration)
+        return 0
     except KeyError as missing:
         say(f"gave up: the environment variable {missing.args[0]} is not set")
-        return 1
     except (GaveUp, ValueError) as error:
         say(f"gave up: {error}")
-        return 1
-    return 0
+    return 1
 
 
 if __name__ == "__main__":

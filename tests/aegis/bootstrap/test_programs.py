@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import ssl
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from aegis.bootstrap import ARCHITECTURES, SCRIPT_PATH, command_for, files_for_containers, program_path
 from tests.support.bootstraps import DIRECTORY, PROGRAMS, SCRIPT, Bootstrap, Orchestrator, missing
@@ -79,7 +88,8 @@ def a_python(directory: Path, text: str) -> None:
 async def test_where_there_is_a_python_it_runs_the_script(port: int, tmp_path: Path) -> None:
     a_python(tmp_path / "bin", f'#!/bin/sh\necho a python; exec {sys.executable} "$@"\n')
     marked = tmp_path / "bootstrap.py"
-    marked.write_text('print("the script", __name__)\n' + SCRIPT.read_text().replace("from __future__", "#", 1))
+    future = "from __future__ import annotations\n"
+    marked.write_text(SCRIPT.read_text().replace(future, f'{future}print("the script", __name__)\n', 1))
     log = await chosen(port, tmp_path / "bin", script=marked)
     assert log.startswith("a python\nthe script __main__\n")
     assert "final response after 2 tool calls" in log
@@ -101,10 +111,40 @@ async def test_a_python_that_cannot_be_started_is_passed_over(port: int, tmp_pat
     assert "[aegis] iteration 3" in ended.log
 
 
-@pytest.mark.parametrize(("url", "has_tls"), [("https://aegis.test:8080", True), ("http://172.17.0.1:8080", False)])
-def test_python_loads_tls_only_where_it_is_spoken(url: str, has_tls: bool) -> None:
-    """It is a fifth of the program's start, which is before the agent's first command."""
-    look = f"import runpy; print('HTTPSConnection' in dir(runpy.run_path({str(SCRIPT)!r})['http'].client))"
-    environment = {**os.environ, "AEGIS_ORCHESTRATOR_URL": url}
-    argv = [sys.executable, "-I", "-c", look]
-    assert subprocess.run(argv, env=environment, capture_output=True, text=True, check=True).stdout == f"{has_tls}\n"
+async def test_python_speaks_https_where_the_address_says_so(tmp_path: Path) -> None:
+    """With the certificates the image trusts; the native program gives way to it there."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "orchestrator")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, SHA256())
+    )
+    pem = tmp_path / "pem"
+    pem.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + certificate.public_bytes(Encoding.PEM)
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pem)
+    runner = web.AppRunner(Orchestrator().application())
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
+    await site.start()
+    port = runner.addresses[0][1]
+    url = f"https://127.0.0.1:{port}"
+    try:
+        ended = await Bootstrap(PROGRAMS["python"]).run(port, AEGIS_ORCHESTRATOR_URL=url, SSL_CERT_FILE=str(pem))
+    finally:
+        await runner.cleanup()
+    assert ended.code == 0, ended.log
+    assert "final response after 2 tool calls" in ended.log
+
+
+def test_python_imports_no_more_than_it_needs() -> None:
+    """What it imports is on the way to the agent's first command: half of it would be http.client's."""
+    seen = "print(sorted({'http.client', 'ssl', 'typing'} & set(sys.modules)))"
+    look = f"import sys; exec(open({str(SCRIPT)!r}).read(), {{'__name__': 'looked at'}}); {seen}"
+    argv = [sys.executable, "-I", "-S", "-c", look]
+    assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "[]\n"
