@@ -57,6 +57,8 @@ EXPORT_GROUPS_MAX = 64
 REPLAY_SECONDS_MAX = 120
 REPLAY_ENTRIES_MAX = 4096
 REPLAY_BYTES_MAX = 4 * MIB
+# Repetitions of one call that wait for its results; a client sends the next one after its timer, a minute by default.
+REPLAY_REPETITIONS_MAX = 4
 # Enough of the arguments to tell two calls with one xid apart: both handles and the names (Linux: RC_CSUMLEN).
 REPLAY_ARGUMENT_BYTES_MAX = 256
 

@@ -2,8 +2,7 @@
 
 A client that got no answer (a cut connection, a slow disk) sends the same call again, with the same xid. A second
 REMOVE would say NFS3ERR_NOENT of a file that its own first one removed. So the answers to these procedures are kept
-for a while (`rpc.replay`), and a repetition gets the answer of the first; while the first is being worked on, it gets
-none.
+for a while (`rpc.replay`), and a repetition gets the answer of the first, if need be when the first has been worked on.
 
 Not here: procedures that may be repeated, among them a SETATTR without a guard. A SETATTR that may have one is here:
 its guard is the ctime that the first one changed.
@@ -17,12 +16,13 @@ on at its end may have had its effect or not: it is done again, and where it fai
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from nfsd.handles import HANDLE_BYTES
-from nfsd.limits import REPLAY_SECONDS_MAX
+from nfsd.limits import REPLAY_REPETITIONS_MAX, REPLAY_SECONDS_MAX
 from nfsd.nfs3.const import Nfsstat3, Proc
 from nfsd.nfs3.results import NO_ATTR, NO_WCC, encode_create, encode_error, encode_link, encode_rename, encode_wcc
 from nfsd.procedures.counts import ProcedureCounts
@@ -122,6 +122,7 @@ class ReplayGuard:
         self.cache = ReplayCache()
         self._journal = journal
         self._flush = flush
+        self._repetitions: dict[Key, list[asyncio.Future[Body]]] = {}  # of calls in progress
         self._unanswered: set[Key] = set()  # of an earlier process, since when nobody has asked again
         self._doubtful: set[Key] = set()  # likewise; at most one, which may have been done or not
         if journal is not None:
@@ -150,7 +151,7 @@ class ReplayGuard:
         offset: int,
         end: int,
     ) -> Body | Awaitable[Body]:
-        """The results of the first such call; None (send nothing) while it is being worked on.
+        """The results of the first such call, also while it is being worked on. None: send nothing.
 
         A call that raised is not remembered: arguments that do not decode have done nothing, and after a mistake of
         our own there is no true answer to keep.
@@ -163,7 +164,7 @@ class ReplayGuard:
         seen = cache.seen(key, now)
         if seen is not _NEW:
             self._counts.replayed += 1
-            return None if isinstance(seen, Seen) else seen
+            return self._repeated(key) if isinstance(seen, Seen) else seen
         if self._unanswered and key in self._unanswered:
             self._counts.replayed += 1
             cache.begin(key, now)
@@ -190,6 +191,17 @@ class ReplayGuard:
             return self._remembered(key, body)
         return body
 
+    def _repeated(self, key: Key) -> Awaitable[Body] | None:
+        """The results of the call that is being worked on, for a repetition of it: the connection the first came on may
+        be gone, and a client that hears nothing on its new one waits for its timer, a minute. None: it is one too many.
+        """
+        repetitions = self._repetitions.setdefault(key, [])
+        if len(repetitions) >= REPLAY_REPETITIONS_MAX:
+            return None
+        results: asyncio.Future[Body] = asyncio.get_running_loop().create_future()
+        repetitions.append(results)
+        return results
+
     async def _flushed(self, key: Key, proc: int) -> Body:
         """The answer to a call that an earlier process did and did not live to answer."""
         if self._flush is not None:
@@ -208,11 +220,16 @@ class ReplayGuard:
         return results
 
     async def _remembered(self, key: Key, pending: Awaitable[Body]) -> Body:
+        body: Body = None
         try:
             body = await pending
         except BaseException:
             self.cache.forget(key)
             raise
+        finally:
+            for repetition in self._repetitions.pop(key, ()):
+                if not repetition.done():  # done: its connection has ended too
+                    repetition.set_result(body if isinstance(body, bytes) else None)
         if isinstance(body, bytes):
             self.cache.finish(key, body, self._clock())
             if self._journal is not None:

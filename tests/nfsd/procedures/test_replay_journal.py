@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
 import pytest
 
 from nfsd.handles import HANDLE_BYTES
-from nfsd.limits import REPLAY_SECONDS_MAX
+from nfsd.limits import REPLAY_REPETITIONS_MAX, REPLAY_SECONDS_MAX
 from nfsd.nfs3 import types as t
 from nfsd.nfs3.const import Createmode3, Nfsstat3, Proc
 from nfsd.nfs3.restypes import unpack_result
@@ -111,8 +112,9 @@ async def test_what_had_its_effect_and_no_answer_is_flushed_and_answered_with_su
     world = World(Kept(key(proc), None, 5.0))
     first = world.call(proc)
     assert isinstance(first, Awaitable)
-    assert world.call(proc) is None  # meanwhile, once more: it is being worked on
+    again = world.call(proc)  # meanwhile, once more: it is being worked on
     body = await first
+    assert await again == body
     assert unpack_result(proc, body)[0] is Nfsstat3.NFS3_OK
     assert world.call(proc) == body
     assert (world.calls, world.flushes) == (0, 1)
@@ -158,6 +160,36 @@ async def test_a_create_that_may_wait_for_a_truncation_is_never_claimed_unanswer
     assert world.journal.told == ([] if how is Createmode3.UNCHECKED else [(claimed, None)])
     assert isinstance(pending, Awaitable)
     await pending
+
+
+# ---- a repetition that comes while the first is being worked on ----
+
+
+async def test_it_gets_the_same_results_and_so_do_a_few_more_and_then_no_more() -> None:
+    """On its own connection: the one that the first came on may be gone, and nobody hears that answer."""
+    world = World()
+    gate: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    first = world.call(Proc.REMOVE, gate)
+    repetitions = [world.call(Proc.REMOVE) for _ in range(REPLAY_REPETITIONS_MAX)]
+    assert world.call(Proc.REMOVE) is None
+    repetitions[0].cancel()  # its connection has ended, too
+    gate.set_result(b"results")
+    assert await first == b"results"
+    assert [await each for each in repetitions[1:]] == [b"results"] * (REPLAY_REPETITIONS_MAX - 1)
+    assert world.call(Proc.REMOVE) == b"results"
+    assert world.calls == 1
+
+
+async def test_a_call_that_ends_without_results_leaves_its_repetitions_without_them() -> None:
+    world = World()
+    gate: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    first = world.call(Proc.REMOVE, gate)
+    again = world.call(Proc.REMOVE)
+    gate.set_exception(RuntimeError("our own mistake"))
+    with pytest.raises(RuntimeError):
+        await first
+    assert await again is None
+    assert world.call(Proc.REMOVE) == b"results"  # which was not done, as far as anybody knows
 
 
 # ---- the call that a process was working on at its end ----
