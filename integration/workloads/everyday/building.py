@@ -48,11 +48,11 @@ sed -i 's/2 \\* n/3 * n/' lib.c; make -s; ./static; ./shared; touch lib.h; make 
 strip static; ./static; cp static running; chmod 755 running
 cat >sleeper.c <<'END'
 #include <unistd.h>
-int main(void) { char c; return read(0, &c, 1) == 1; }
+int main(void) { char c; return write(1, "runs\\n", 5) != 5 || read(0, &c, 1) == 1; }
 END
-gcc -O1 sleeper.c -o sleeper; mkfifo hold; ./sleeper <hold & exec 3>hold
+gcc -O1 sleeper.c -o sleeper; mkfifo hold told; ./sleeper <hold >told & exec 3>hold; read line <told; echo it $line
 echo x 2>/dev/null >sleeper || echo a running program is not written
-gcc -O1 -DNEW sleeper.c -o new && mv new sleeper && echo but it is replaced; exec 3>&-; wait; rm hold
+gcc -O1 -DNEW sleeper.c -o new && mv new sleeper && echo but it is replaced; exec 3>&-; wait; rm hold told
 """
 
 CHORES = (Chore("make", MAKE), Chore("gcc", COMPILE))
