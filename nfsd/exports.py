@@ -116,6 +116,13 @@ def export_path(path: bytes) -> bytes:
     return b"/" + b"/".join(part for part in path.split(b"/") if part)
 
 
+def paths_above(path: bytes) -> Iterator[tuple[bytes, list[bytes]]]:
+    """(an export's path, the names below it) for each way to cut a MNT path in two, the longest export's path first."""
+    names = [part for part in path.split(b"/") if part]
+    for length in range(len(names), -1, -1):
+        yield b"/" + b"/".join(names[:length]), names[length:]
+
+
 class ExportTable:
     """The exports that clients can mount now. Used on the event loop's thread only."""
 
@@ -165,11 +172,10 @@ class ExportTable:
 
     def mounted_at(self, path: bytes) -> tuple[Export, list[bytes]]:
         """The export a MNT path leads to and the names below it; the longest attached path wins. KeyError: none."""
-        names = [part for part in path.split(b"/") if part]
-        for length in range(len(names), -1, -1):
-            export = self._by_path.get(b"/" + b"/".join(names[:length]))
+        for above, below in paths_above(path):
+            export = self._by_path.get(above)
             if export is not None:
-                return export, names[length:]
+                return export, below
         raise KeyError(path)
 
     def resolve(self, handle: bytes) -> tuple[Export, Node]:

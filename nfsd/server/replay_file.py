@@ -4,10 +4,8 @@ A client whose server was killed sends again what was not answered, with the sam
 would be done again: a REMOVE would find nothing, a MKDIR its own directory, and the program would be told of an error
 that never was. So each answer is also written here, and read back at the start.
 
-The file is mapped into memory and nothing is ever flushed: it need not survive the host, whose end is the end of its
-clients too, and the page cache survives a SIGKILL. Its blocks are allocated beforehand, since a write to a mapped file
-on a full disk is a SIGBUS. Two halves take turns: entries are appended to one, and when it is full the other, which
-holds the older ones, is begun anew.
+The file (`MappedFile`) need not survive the host, whose end is the end of its clients too. Two halves take turns:
+entries are appended to one, and when it is full the other, which holds the older ones, is begun anew.
 
     half:   8 generation (0: never used) | entries | 4 zero
     behind the two, once: an entry for the call that is being worked on at this moment
@@ -20,10 +18,7 @@ The rule: an entry's length is written last, so what a kill cut short is not the
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import mmap
-import os
 import struct
 import time
 import zlib
@@ -32,6 +27,7 @@ from pathlib import Path
 from nfsd.limits import REPLAY_BYTES_MAX
 from nfsd.procedures.replayed import Kept
 from nfsd.rpc.replay import Key
+from nfsd.vfs.mapped_file import MappedFile
 
 log = logging.getLogger("nfsd")
 
@@ -58,14 +54,8 @@ class ReplayFile:
     def __init__(self, path: Path) -> None:
         """Open the file, made when missing. OSError: it cannot be made (no room for its 4 MiB), or another process has
         it (BlockingIOError)."""
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.posix_fallocate(self._fd, 0, FILE_BYTES)
-            self._map = mmap.mmap(self._fd, FILE_BYTES)
-        except BaseException:
-            os.close(self._fd)
-            raise
+        self._file = MappedFile(path, FILE_BYTES)
+        self._map = self._file.map
         self._kept: list[Kept] = []
         self._half = self._at = 0
         self._client: object = None
@@ -174,10 +164,7 @@ class ReplayFile:
 
     def close(self) -> None:
         """Nothing is lost by it. Safe to call twice."""
-        if self._fd >= 0:
-            self._map.close()
-            os.close(self._fd)
-            self._fd = -1
+        self._file.close()
 
 
 def open_replay_file(path: Path | None) -> ReplayFile | None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from nfsd.errors import XdrError
-from nfsd.exports import export_path
+from nfsd.exports import paths_above
 from nfsd.handles import EXPORT_KEY_BYTES, HANDLE_BYTES
 from nfsd.limits import HANDOVER_CALLS_MIN
 from nfsd.mount3.types import MOUNT_PROGRAM, MOUNT_V3, MountProc, decode_dirpath
@@ -115,9 +115,7 @@ class Router:
 
     def _path_owner(self, path: bytes) -> int | None:
         """The owner of the longest exported path above; None: it is ours, or nobody's."""
-        names = [part for part in path.split(b"/") if part]
-        for length in range(len(names), -1, -1):
-            above = export_path(b"/".join(names[:length]))
+        for above, _below in paths_above(path):
             if above in self._owned.own_paths:
                 return None
             if above in self._owned.paths:

@@ -1,19 +1,18 @@
 """The last figures of a ledger, kept in a file for the process after this one.
 
-The file is mapped into memory, so a figure that was set survives a SIGKILL and costs no system call; nothing is ever
-flushed, so after the end of the host it may be as old as the kernel's write-back lets it be (30 s). The block is
-allocated beforehand: a write to a mapped hole on a full disk is a SIGBUS. It is an estimate for who starts, never the
-truth: that is counted. Native byte order; a file that is not one of ours says nothing.
+A figure that was set survives a SIGKILL (`MappedFile`); after the end of the host it may be as old as the kernel's
+write-back lets it be (30 s). It is an estimate for who starts, never the truth: that is counted. Native byte order; a
+file that is not one of ours says nothing.
 
     8 "nfsdacc1", 0 until the figures mean something | 8 bytes | 8 files, -1: not kept
 """
 
 from __future__ import annotations
 
-import fcntl
-import mmap
 import os
 import sys
+
+from nfsd.vfs.mapped_file import MappedFile
 
 _MAGIC = int.from_bytes(b"nfsdacc1", sys.byteorder)
 _FILE_BYTES = 24
@@ -25,15 +24,8 @@ class KeptAccount:
 
     def __init__(self, path: str | bytes | os.PathLike[str]) -> None:
         """Open the file, made when missing. OSError: it cannot be made, or another process has it (BlockingIOError)."""
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.posix_fallocate(self._fd, 0, _FILE_BYTES)
-            self._map = mmap.mmap(self._fd, _FILE_BYTES)
-        except BaseException:
-            os.close(self._fd)
-            raise
-        self._words = memoryview(self._map).cast("q")
+        self._file = MappedFile(path, _FILE_BYTES)
+        self._words = memoryview(self._file.map).cast("q")
 
     def read(self) -> tuple[int | None, int | None]:
         """(bytes, files) as they were last set; None: not known."""
@@ -50,8 +42,5 @@ class KeptAccount:
 
     def close(self) -> None:
         """Safe to call twice."""
-        if self._fd >= 0:
-            self._words.release()
-            self._map.close()
-            os.close(self._fd)
-            self._fd = -1
+        self._words.release()
+        self._file.close()
