@@ -60,8 +60,6 @@ NO_WCC = FALSE + FALSE
 NO_HANDLE = FALSE
 OK = FALSE  # NFS3_OK, the first word of a result
 FATTR3_BYTES = 84
-_USUAL_BYTES = 32  # of the handles this server makes
-_OK_AND_USUAL_HANDLE = OK + TRUE + _USUAL_BYTES.to_bytes(4, "big")
 
 # ftype3 mode nlink uid gid | size used | rdev | fsid fileid | atime mtime ctime
 _FATTR_FIELDS = "5I2Q2I2Q6I"
@@ -195,8 +193,6 @@ def encode_create(handle: bytes | None, attr: bytes, dir_wcc: bytes) -> bytes:
     """CREATE, MKDIR, SYMLINK, MKNOD. Without a handle the client looks the name up."""
     if handle is None:
         return b"".join((OK, NO_HANDLE, attr, dir_wcc))
-    if len(handle) == _USUAL_BYTES:
-        return b"".join((_OK_AND_USUAL_HANDLE, handle, attr, dir_wcc))
     return b"".join((OK, TRUE, pack_opaque(handle), attr, dir_wcc))
 
 

@@ -96,8 +96,6 @@ class NamespaceProcedures:
             node, attributes = child
             return encode_create(self._exports.handle(export, node), post_op_attr(export, attributes), dir_wcc)
 
-        if type(made) is tuple:  # `with_wcc`, without the call
-            return encode(wcc_of(export, directory, before), made)
         return with_wcc(export, directory, before, made, encode)
 
     # ---- removing ----
@@ -108,10 +106,7 @@ class NamespaceProcedures:
         check_entry_name(name, Nfsstat3.NFS3ERR_ACCES)
         before = export.before(directory)
         removed = export.fs.remove(caller, directory, name)
-        if isinstance(removed, Later):
-            wcc = wcc_later(export, directory, before)
-            return removed.then(lambda _gone: encode_remove(wcc()))
-        return encode_remove(wcc_of(export, directory, before))
+        return with_wcc(export, directory, before, removed, lambda wcc, _: encode_remove(wcc))
 
     def rmdir(self, caller: Caller, buf: Buffer, offset: int, end: int) -> Maybe[bytes]:
         handle, name = decode_rmdir(buf, offset, end)

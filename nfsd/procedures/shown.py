@@ -75,14 +75,7 @@ def wcc_of(export: Export, node: Node, before: Attributes | None) -> bytes:
         now = export.after(node)
     except OSError:
         return NO_WCC
-    uid, gid = export.shown_uid, export.shown_gid  # `wcc_data`, without the call
-    return pack_wcc(
-        before,
-        now,
-        now.st_uid if uid is None else uid,
-        now.st_gid if gid is None else gid,
-        export.fsid,
-    )
+    return wcc_data(export, before, now)
 
 
 def wcc_later(export: Export, node: Node, before: Attributes) -> Callable[[], bytes]:

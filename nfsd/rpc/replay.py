@@ -108,7 +108,7 @@ class ReplayCache:
     def keep(self, key: Key, body: bytes, now: float) -> None:
         """Remember the answer to a call that was NEW just now and is not in progress."""
         done = self._done
-        if len(done) + len(self._in_progress) >= self._entries_max and not self._has_room():
+        if not self._has_room():
             return
         done[key] = (body, now)
         self._bytes += _ENTRY_BYTES + len(key[-1]) + len(body)

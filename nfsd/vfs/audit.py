@@ -50,9 +50,6 @@ SPAN_BYTES_MAX = 64 << 20
 SPAN_AGE_SECONDS_MAX = 10.0
 """Default for how old (in the unit of `tick`) an open span may get."""
 
-_event = tuple.__new__
-"""`_event(Event, (...))` is `Event(...)`, without the call in between."""
-
 _REFUSALS = frozenset((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT))
 
 
@@ -101,7 +98,6 @@ class Audit(Layer):
         self._span_bytes_max = span_bytes_max
         self._batch_records_max = batch_records_max
         self._now = 0.0
-        self._way = inner.path
         self._batch: list[Record] = []
         self._read_spans: OrderedDict[Node, _OpenSpan] = OrderedDict()
         self._write_spans: OrderedDict[Node, _OpenSpan] = OrderedDict()
@@ -180,7 +176,7 @@ class Audit(Layer):
 
     def _path(self, node: Node, name: bytes | None = None) -> bytes:
         try:
-            path = self._way(node)
+            path = self.inner.path(node)
         except OSError:
             path = b"?"
         if name is None:
@@ -210,12 +206,7 @@ class Audit(Layer):
         """`act(*arguments)`, an operation that is recorded when it has its result."""
         if len(self._batch) >= self._batch_records_max:
             self._make_room()
-        try:
-            path = self._way(node)
-        except OSError:
-            path = b"?"
-        if name is not None:
-            path = path + b"/" + name if path else name
+        path = self._path(node, name)
         began = _clock()
         try:
             result = act(*arguments)
@@ -230,7 +221,7 @@ class Audit(Layer):
 
             return result.then(done, lambda error: self._record(operation, node, path, to_path, error, began))
         self._others[operation] += 1
-        self._batch.append(_event(Event, (self._now, operation, node.fileid, path, to_path, 0, _clock() - began)))
+        self._batch.append(Event(self._now, operation, node.fileid, path, to_path, 0, _clock() - began))
         return result
 
     def _record(

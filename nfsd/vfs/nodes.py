@@ -15,6 +15,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
+from weakref import WeakValueDictionary
 
 from nfsd.vfs import generation
 from nfsd.vfs.descriptors import Descriptors
@@ -22,7 +23,6 @@ from nfsd.vfs.failures import failure
 from nfsd.vfs.interface import Misplaced, Node
 from nfsd.vfs.kept import Kept
 from nfsd.vfs.names import check
-from nfsd.vfs.node_table import NodeTable
 
 LINKS_MAX = 8
 """Further names remembered for a file with several; a forgotten one costs a search of the tree, nothing else."""
@@ -37,8 +37,6 @@ _ELSEWHERE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO))
 """What open answers when the name leads to something else than it did; ENXIO for a socket."""
 
 
-_S_IFMT, _S_IMODE = 0o170000, 0o7777
-
 UNREAD, OUR_OWN = -1, -2
 """Of `LocalNode.kept_ctime`: nothing was read yet; the last change was ours, so what is remembered is true."""
 
@@ -51,8 +49,7 @@ class LocalNode(Node):
     )  # fmt: skip
 
     def __init__(self, st: os.stat_result, born: int) -> None:
-        mode = st.st_mode
-        super().__init__(st.st_ino, born, mode & _S_IFMT, mode & _S_IMODE)
+        super().__init__(st.st_ino, born, stat.S_IFMT(st.st_mode), stat.S_IMODE(st.st_mode))
         self.parent: LocalNode | None = None
         self.name = b""
         self.links: set[tuple[LocalNode, bytes]] | None = None  # further known names
@@ -87,8 +84,7 @@ class Tree:
         """Called with (directory fd, name, kind) on EACCES: give the owner his rights; False when he cannot."""
         descriptors.put(self.root, fd, False)
         self.root.pins = 1
-        self._table: NodeTable[LocalNode] = NodeTable()
-        self._table.add(self.root)
+        self._table: WeakValueDictionary[int, LocalNode] = WeakValueDictionary({st.st_ino: self.root})
         self.known = self._table.get
 
     # ---- from names to nodes ----
@@ -122,7 +118,7 @@ class Tree:
                 return node
             self.bury(node)
         node = LocalNode(st, born)
-        self._table.add(node)
+        self._table[st.st_ino] = node
         return node
 
     def find_child(self, directory: LocalNode, name: bytes) -> tuple[LocalNode, os.stat_result]:
@@ -184,7 +180,8 @@ class Tree:
         node.gone = True
         self.lose(node)
         self.descriptors.drop(node, close)
-        self._table.remove(node)
+        if self.known(node.fileid) is node:
+            del self._table[node.fileid]
 
     def missing(self, node: LocalNode) -> OSError:
         """What to raise for a node without a place."""
