@@ -135,7 +135,8 @@ def command(options: argparse.Namespace) -> int:
     picture = svg("Request to first command, against a bare container (less is better)", "ratio of paired runs", bars)
     as_json = [asdict(each) for each in measured]
     shown = markdown(rows)
-    written = results.write("first-command", facts, {"command": COMMAND}, as_json, shown, picture)
+    name = "first-command" if list(options.at_once) == [1] else "first-command-at-once"
+    written = results.write(name, facts, {"command": COMMAND}, as_json, shown, picture)
     print(f"\n{shown}\n", *written, sep="\n")
     return 0
 

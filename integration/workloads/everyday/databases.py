@@ -55,6 +55,9 @@ for each in readers: each.join(), print("reader ended with", each.exitcode, "tor
 print(db.execute("select count(*), sum(amount), sum(length(fill)) from account").fetchone())
 print(db.execute("pragma integrity_check").fetchone())
 db.execute("vacuum"), db.close()
+if mode == "wal":  # its change counter, kept twice, depends on when the readers looked
+    with open("data.db", "r+b") as file:
+        file.seek(24), file.write(bytes(4)), file.seek(92), file.write(bytes(4))
 print(sorted(os.listdir(".")))
 """
 
