@@ -11,44 +11,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from integration.lab import Lab, Network, Result
-from integration.mounted import MOUNT, PYTHON, USER, Mounted, copy_program, mounted
+from integration.lab import Lab, Result
+from integration.local_disk import ENVIRONMENT, SECONDS_MAX, Local, local_disk, told
+from integration.mounted import MOUNT, PYTHON, USER, Mounted, mounted
 from integration.workloads import material
 from integration.workloads.everyday import CHORES
 from integration.workloads.everyday.chore import Chore
 from integration.workloads.manifest import Entry, differences, manifest, of_lines, paths
-
-FULL = os.environ.get("AEGIS_WORKLOADS") == "full"
-FILES = 5000 if FULL else 800
-ENTRIES = 100_000 if FULL else 1_000
-SECONDS_MAX = 900.0
-EXCHANGE = "/mnt/exchange"
-ENVIRONMENT = {
-    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "TZ": "UTC", "FILES": str(FILES),
-    "ENTRIES": str(ENTRIES), "MATERIAL": f"{EXCHANGE}/material", "PROGRAM": f"{EXCHANGE}/program",
-}  # fmt: skip
-
-
-@dataclass
-class Local:
-    """This machine's disk, seen where the guest has the volume."""
-
-    network: Network
-    host: Path
-
-    def run(self, script: str, cwd: str) -> Result:
-        argv = ["bash", "-ec", script]
-        return self.network.run(argv, cwd=cwd, uid=USER, env=ENVIRONMENT, timeout=SECONDS_MAX)
-
-    def manifest(self, name: str) -> list[Entry]:
-        argv = [*PYTHON, "manifest", "--directory", f"{MOUNT}/{name}"]
-        result = self.network.run(argv, cwd=f"{EXCHANGE}/program", uid=USER, timeout=SECONDS_MAX)
-        return of_lines(result.check().text.splitlines())
 
 
 @pytest.fixture(scope="module")
@@ -60,18 +33,8 @@ def workspace(lab: Lab) -> Iterator[Mounted]:
 
 @pytest.fixture(scope="module")
 def local(lab: Lab) -> Iterator[Local]:
-    with lab.network() as network:
-        host = lab.export_directory("everyday-local", USER)
-        exchange = lab.scratch / "everyday-exchange"
-        exchange.mkdir()
-        material.make(exchange / "material")
-        copy_program(exchange / "program")
-        # The network's own mount namespace: nobody else's /mnt is covered.
-        script = (
-            f"mount -t tmpfs tmpfs /mnt; mkdir {MOUNT} {EXCHANGE}; mount --bind $0 {MOUNT}; mount --bind $1 {EXCHANGE}"
-        )
-        network.run(["sh", "-ec", script, str(host), str(exchange)], timeout=30).check()
-        yield Local(network, host)
+    with local_disk(lab, "everyday") as local:
+        yield local
 
 
 def in_workspace(workspace: Mounted, chore: Chore) -> Result:
@@ -85,10 +48,6 @@ def as_seen(workspace: Mounted, chore: Chore) -> list[Entry]:
     argv = [*PYTHON, "manifest", "--directory", f"{MOUNT}/{chore.name}"]
     result = workspace.client.run(argv, cwd=workspace.program, uid=USER, timeout=SECONDS_MAX)
     return of_lines(result.check().text.splitlines())
-
-
-def told(result: Result) -> str:
-    return f"exit status {result.returncode}\n{result.text}"
 
 
 @pytest.mark.parametrize("chore", CHORES, ids=lambda chore: chore.name)

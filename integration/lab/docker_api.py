@@ -99,15 +99,23 @@ class DockerApi:
 
     def run(
         self, image: str, argv: list[str], *, uid: int = 1000, mounts: Iterable[NfsMount] = (), network: str = "none",
+        cwd: str | None = None, env: Mapping[str, str] | None = None, locked_down: bool = False,
         timeout: float = API_SECONDS,
     ) -> Result:  # fmt: skip
-        """Run a container to its end and remove it with its volumes. `LabError` when it does not start."""
+        """Run a container to its end and remove it with its volumes. `LabError` when it does not start.
+
+        `cwd` is the first mount if it is not given; `locked_down` as agents' containers are: no capabilities, no new
+        privileges.
+        """
         started = time.monotonic()
         mounts = list(mounts)
         volumes = {f"lab-{secrets.token_hex(8)}": mount for mount in mounts}
+        lock = {"CapDrop": ["ALL"], "SecurityOpt": ["no-new-privileges"]} if locked_down else {}
+        mounted = [_mount(name, mount) for name, mount in volumes.items()]
         created = self.call("POST", "/containers/create", {
-            "Image": image, "Cmd": argv, "User": f"{uid}:{uid}", "WorkingDir": mounts[0].target if mounts else "/tmp",
-            "HostConfig": {"NetworkMode": network, "Mounts": [_mount(name, mount) for name, mount in volumes.items()]},
+            "Image": image, "Cmd": argv, "User": f"{uid}:{uid}", "Env": [f"{key}={env[key]}" for key in env or {}],
+            "WorkingDir": cwd or (mounts[0].target if mounts else "/tmp"),
+            "HostConfig": {"NetworkMode": network, "Mounts": mounted, **lock},
         })  # fmt: skip
         path = f"/containers/{created['Id']}"
         try:
