@@ -15,6 +15,7 @@ from pathlib import Path
 
 from aegis.domain.mounts import mount_options
 from integration.lab import DockerEngine, Lab, NfsMount, Result
+from integration.lab.guest import Guest
 from integration.lab.preparation import PYTHON_IMAGE
 from integration.lab.servers import start_nfsd
 from integration.local_disk import ENVIRONMENT, EXCHANGE, SECONDS_MAX, fill_exchange
@@ -42,6 +43,8 @@ class Workshop:
     def run(self, argv: Sequence[str], *, cwd: str = MOUNT, env: Mapping[str, str] = ENVIRONMENT) -> Result:
         """One command in one new container, as the user; what it prints comes when it has ended."""
         mounts = [self.workspace, *self.tools]
+        if isinstance(self.engine.guest, Guest):
+            self.engine.guest.wake()  # an emulated clock drifts, and times of files are the server's
         return self.engine.api.run(
             PYTHON_IMAGE, list(argv), uid=USER, mounts=mounts, cwd=cwd, env=env, locked_down=True, timeout=SECONDS_MAX
         )

@@ -8,6 +8,7 @@ CHORES = (
     Chore(
         "tar",
         """
+export TAR_OPTIONS=--numeric-owner  # whether the user has a name is the image's affair
 (cd $PROGRAM; python3 -B -m integration.workloads sample --directory "$OLDPWD/source")
 tar --sort=name -cf packed.tar source; mkdir out; tar -xpf packed.tar -C out; tar -df packed.tar -C out
 tar --sort=name -czSf sparse.tgz -C out source; mkdir again; tar -xpzf sparse.tgz -C again; tar -dzf sparse.tgz -C again
