@@ -16,7 +16,7 @@ from integration.workloads.manifest import Entry, of_lines
 FULL = os.environ.get("AEGIS_WORKLOADS") == "full"
 FILES = 5000 if FULL else 800
 ENTRIES = 100_000 if FULL else 1_000
-SECONDS_MAX = 1800.0
+SECONDS_MAX = 900.0
 EXCHANGE = "/mnt/exchange"
 ENVIRONMENT = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "TZ": "UTC", "FILES": str(FILES),

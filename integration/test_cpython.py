@@ -80,12 +80,21 @@ def outcomes(output: bytes) -> dict[str, str]:
     return dict(said["outcomes"])
 
 
+def unlike(got: dict[str, str], wanted: dict[str, str]) -> dict[str, str]:
+    """What came of each test that did not come out as wanted."""
+    return {name: got.get(name, "passed") for name in got.keys() | wanted if got.get(name) != wanted.get(name)}
+
+
+def listed_differences(module: str) -> dict[str, str]:
+    """What has to come of the tests that are listed."""
+    return {name: outcome for name, (outcome, _reason) in DIFFERENCES.get(module, {}).items()}
+
+
 @pytest.mark.parametrize("module", [*MODULES, *(SLOW_MODULES if FULL else ())])
 def test_they_come_out_as_on_a_local_disk_but_for_listed_differences(lab: Lab, workspace: Mounted, module: str) -> None:
     wanted = on_local_disk(lab, module)
     got, details = in_workspace(workspace, module)
-    listed = {name: outcome for name, (outcome, _reason) in DIFFERENCES.get(module, {}).items()}
-    differing = {name: got.get(name, "passed") for name in got.keys() | wanted if got.get(name) != wanted.get(name)}
+    listed, differing = listed_differences(module), unlike(got, wanted)
     problems = [
         f"{name}: {differing.get(name, 'as on a local disk')}, listed as {listed.get(name, 'no difference')}\n"
         f"{details.get(name, '')}"

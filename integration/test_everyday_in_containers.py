@@ -14,7 +14,7 @@ import pytest
 from integration.lab import DockerEngine, Lab
 from integration.local_disk import EXCHANGE, FULL, Local, local_disk, told
 from integration.mounted import MOUNT, PYTHON, USER
-from integration.test_cpython import DIFFERENCES, outcomes
+from integration.test_cpython import listed_differences, outcomes, unlike
 from integration.workloads.everyday import CHORES
 from integration.workloads.everyday.chore import Chore
 from integration.workloads.manifest import differences, manifest
@@ -60,5 +60,4 @@ def test_cpythons_tests_come_out_as_on_the_containers_own_disk_but_for_listed_di
         outcomes(work.run([*PYTHON, "cpython", module, "--directory", place], cwd=f"{EXCHANGE}/program").stdout)
         for place in ("/tmp", MOUNT)
     )
-    differing = {name: got.get(name, "passed") for name in got.keys() | wanted if got.get(name) != wanted.get(name)}
-    assert differing == {name: outcome for name, (outcome, _reason) in DIFFERENCES.get(module, {}).items()}
+    assert unlike(got, wanted) == listed_differences(module)
